@@ -1,0 +1,21 @@
+"""How Sphinx builds these pages: Markdown through MyST, Python through autodoc, looks by furo."""
+
+import tomllib
+from pathlib import Path
+
+_PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+project = "Expunge"
+release = tomllib.loads(_PYPROJECT.read_text())["project"]["version"]
+project_copyright = "the Expunge authors"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+
+html_theme = "furo"
+html_title = f"Expunge {release}"
