@@ -1,0 +1,146 @@
+"""Datasets and their versions, transforms between them, and the fence around the erased."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.catalogue.tables.base import Base
+
+
+class Dataset(Base):
+    """A name, the declared columns, and the version new runs read."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    namespace: Mapped[str]
+    columns: Mapped[list[dict[str, Any]]]
+    id_columns: Mapped[list[str]]
+    subject_columns: Mapped[list[str]]
+    head_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class Part(Base):
+    """The rows of one ``dataset add``: positions ``first_position … first_position + rows``."""
+
+    __tablename__ = "parts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
+    first_position: Mapped[int]
+    rows: Mapped[int]
+    source: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Chunk(Base):
+    """A run of positions of a part, kept as one manifest object and one data object."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (UniqueConstraint("dataset_id", "first_position"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    part_id: Mapped[str] = mapped_column(ForeignKey("parts.id"), index=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    first_position: Mapped[int]
+    rows: Mapped[int]
+    manifest: Mapped[str]
+    data: Mapped[str]
+
+
+class Redaction(Base):
+    """An object replaced by one in which forgotten rows are null."""
+
+    __tablename__ = "redactions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    chunk_id: Mapped[str] = mapped_column(ForeignKey("chunks.id"), index=True)
+    plan_id: Mapped[str]
+    kind: Mapped[str]
+    old: Mapped[str]
+    new: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class DatasetVersion(Base):
+    """The first ``rows`` positions of a dataset less a deletion vector (a Roaring bitmap)."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (UniqueConstraint("dataset_id", "sequence"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    sequence: Mapped[int]
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    rows: Mapped[int]
+    live: Mapped[int]
+    deleted: Mapped[bytes]
+    root: Mapped[str]
+    digest: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Placement(Base):
+    """The nominal records of each shard and slice, frozen at the first train with that topology."""
+
+    __tablename__ = "placements"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    shards: Mapped[int] = mapped_column(primary_key=True)
+    slices: Mapped[int] = mapped_column(primary_key=True)
+    cells: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Transform(Base):
+    """One recorded execution of a function from a dataset version to a dataset version.
+
+    ``seen`` holds the input positions it was given (a Roaring bitmap); it wrote ``rows`` output
+    positions from ``first_position``. ``mapping`` is the object that says which came from which.
+    ``replaces_id`` is the execution that this one repeats without forgotten rows.
+    """
+
+    __tablename__ = "transforms"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    ref: Mapped[str]
+    root: Mapped[str]
+    source: Mapped[str]
+    scope: Mapped[str]
+    input_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    output_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    seen: Mapped[bytes]
+    first_position: Mapped[int]
+    rows: Mapped[int]
+    mapping: Mapped[str]
+    replaces_id: Mapped[str | None] = mapped_column(ForeignKey("transforms.id"))
+    created_at: Mapped[datetime]
+
+
+class Secret(Base):
+    """A subject's key: pseudonyms are made with it, and destroying it unlinks them."""
+
+    __tablename__ = "secrets"
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[bytes]
+
+
+class Suppression(Base):
+    """A fence: the subject or record of this fingerprint may not enter the store again."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (UniqueConstraint("fingerprint", "request_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    scope: Mapped[str]
+    fingerprint: Mapped[str] = mapped_column(index=True)
+    request_id: Mapped[str]
+    created_at: Mapped[datetime]
+    lifted_at: Mapped[datetime | None]

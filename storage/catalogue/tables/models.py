@@ -1,0 +1,82 @@
+"""Models: names, versions made of checkpoints, and who was given them."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.catalogue.tables.base import Base
+
+
+class Model(Base):
+    """A name under which versions are published."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class ModelVersion(Base):
+    """Checkpoints and how they are aggregated; ``interim`` while affected shards are retrained."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("model_id", "sequence"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    sequence: Mapped[int]
+    aggregation: Mapped[str]
+    digest: Mapped[str]
+    interim: Mapped[bool]
+    plan_id: Mapped[str | None]
+    replaces_id: Mapped[str | None] = mapped_column(ForeignKey("model_versions.id"))
+    created_at: Mapped[datetime]
+    purged_at: Mapped[datetime | None]
+
+
+class ModelMember(Base):
+    """The checkpoint that a version takes from one shard."""
+
+    __tablename__ = "model_members"
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"), index=True)
+
+
+class Alias(Base):
+    """A name that follows a promoted version, such as ``production``."""
+
+    __tablename__ = "aliases"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    created_at: Mapped[datetime]
+
+
+class Publication(Base):
+    """A version was put in use or given to a recipient, and not withdrawn since."""
+
+    __tablename__ = "publications"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    recipient: Mapped[str]
+    created_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+
+
+class Hold(Base):
+    """An artefact that purge must leave: quarantined, a residual, and it lowers the claim."""
+
+    __tablename__ = "holds"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    artefact_id: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+    released_at: Mapped[datetime | None]

@@ -1,0 +1,214 @@
+"""Files from outside as a stream of batches: CSV as text, Parquet and Arrow as typed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from storage.errors import InvalidInputError
+from storage.rows import Array
+
+_ARROW = (".arrow", ".feather", ".ipc")
+_EXTENSIONS = (".csv", ".parquet", *_ARROW)
+_BLOCK = 8 << 20
+_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A readable file: its column names and types as the file has them (all text for CSV)."""
+
+    path: Path
+    schema: pa.Schema
+    stamp: tuple[int, int]
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether cells are text that still has to be understood."""
+        return self.path.suffix.lower() == ".csv"
+
+    def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The file's batches with the row number of the first row of each (the first is 1).
+
+        Raises:
+            InvalidInputError: a line is ragged or not UTF-8, or the file changed meanwhile.
+        """
+        row = 1
+        for batch in _read(self.path, self.schema):
+            if batch.num_rows:
+                yield row, batch
+            row += batch.num_rows
+        if _stamp(self.path) != self.stamp:
+            raise InvalidInputError(
+                f"{self.path} changed while it was read", hint="try again when nothing writes to it"
+            )
+
+
+def open_source(path: Path) -> Source:
+    """Look at a file without reading its rows.
+
+    Raises:
+        InvalidInputError: it is missing, empty, of an unknown extension, unreadable, or two of its
+            columns have one name.
+    """
+    if path.suffix.lower() not in _EXTENSIONS:
+        raise InvalidInputError(
+            f"{path} has an extension that is not read", hint=f"use {', '.join(_EXTENSIONS)}"
+        )
+    if not path.is_file():
+        raise InvalidInputError(f"there is no file {path}", hint="check the path")
+    if path.stat().st_size == 0:
+        raise InvalidInputError(f"{path} is empty", hint="a file has a header and rows")
+    schema = _schema(path)
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise InvalidInputError(
+            f"{path} has more than one column named {twice[0]!r}", hint="rename one of them"
+        )
+    return Source(path, schema, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _schema(path: Path) -> pa.Schema:
+    if path.suffix.lower() == ".csv":
+        with _open_csv(path, pa.schema([])) as reader:
+            return pa.schema([(name, pa.binary()) for name in reader.schema.names])
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pq.read_schema(path)
+        return _open_arrow(path).schema
+    except (pa.ArrowInvalid, OSError):
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> InvalidInputError:
+    kind = path.suffix.lower().removeprefix(".")
+    return InvalidInputError(
+        f"{path} cannot be read as {kind}", hint="is it complete, and what its extension says?"
+    )
+
+
+def _read(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, schema)
+    return _read_typed(path)
+
+
+def _read_typed(path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        if path.suffix.lower() == ".parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=_ROWS)
+        else:
+            yield from _arrow_batches(_open_arrow(path))
+    except (pa.ArrowInvalid, OSError):
+        raise _unreadable(path) from None
+
+
+def _open_arrow(path: Path) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    mapped = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_file(mapped)
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_stream(mapped)
+
+
+def _arrow_batches(
+    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader,
+) -> Iterator[pa.RecordBatch]:
+    if isinstance(reader, pa.RecordBatchFileReader):
+        for index in range(reader.num_record_batches):
+            yield from _slices(reader.get_batch(index))
+    else:
+        for batch in reader:
+            yield from _slices(batch)
+
+
+def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, _ROWS):
+        yield batch.slice(start, _ROWS)
+
+
+def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    row = 1
+    with _open_csv(path, schema) as reader:
+        for batch in reader:
+            yield _decoded(path, row, batch)
+            row += batch.num_rows
+
+
+@contextmanager
+def _open_csv(path: Path, schema: pa.Schema) -> Iterator[csv.CSVStreamingReader]:
+    ragged: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> Literal["error"]:
+        ragged.append(row)
+        return "error"
+
+    try:
+        with csv.open_csv(
+            path,
+            # One thread: only then does a ragged row know its number.
+            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            convert_options=csv.ConvertOptions(column_types=schema),
+        ) as reader:
+            yield reader
+    except UnicodeDecodeError:
+        raise InvalidInputError(
+            f"the header of {path} is not UTF-8", hint="save the file as UTF-8"
+        ) from None
+    except (pa.ArrowInvalid, OSError):  # their messages quote the line
+        raise _ragged(path, ragged[0]) if ragged else _unreadable(path) from None
+
+
+def _ragged(path: Path, row: csv.InvalidRow) -> InvalidInputError:
+    number = (row.number or 1) - 1
+    return InvalidInputError(
+        f"row {number} of {path} has {row.actual_columns} cells, the header {row.expected_columns}",
+        hint="quote cells that hold a comma or a line break",
+        row=number,
+    )
+
+
+def _decoded(path: Path, first_row: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The cells as text; an empty cell is null in every column."""
+    columns = []
+    for name, cells in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            text = cells.cast(pa.string())
+        except pa.ArrowInvalid:
+            raise _not_utf8(path, name, first_row, cells) from None
+        columns.append(_empty_as_null(text))
+    return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _empty_as_null(text: Array) -> Array:
+    return pc.if_else(pc.equal(text, pa.scalar("")), pa.scalar(None, pa.string()), text)
+
+
+def _not_utf8(path: Path, name: str, first_row: int, cells: Array) -> InvalidInputError:
+    bad = next(i for i, cell in enumerate(cells.to_pylist()) if not _is_utf8(cell))
+    return InvalidInputError(
+        f"row {first_row + bad} of {path} is not UTF-8 in column {name!r}",
+        hint="save the file as UTF-8",
+        row=first_row + bad,
+    )
+
+
+def _is_utf8(cell: bytes) -> bool:
+    try:
+        cell.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,28 @@
+"""Record tables: Parquet chunks of rows and of their identities, and what was deleted of them."""
+
+from storage.manifests.chunks import Chunk, identified, redact, write_chunks
+from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
+from storage.manifests.reading import (
+    Index,
+    find,
+    read_commitments,
+    read_identified,
+    read_index,
+    read_rows,
+)
+
+__all__ = [
+    "Chunk",
+    "Index",
+    "dump_bitmap",
+    "find",
+    "identified",
+    "load_bitmap",
+    "read_commitments",
+    "read_identified",
+    "read_index",
+    "read_rows",
+    "redact",
+    "version_digest",
+    "write_chunks",
+]
