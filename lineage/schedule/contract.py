@@ -1,0 +1,112 @@
+"""What every schedule answers, forward (step → records) and inverse (record → steps).
+
+A schedule knows records by two 64-bit numbers, never by their ids: a *key*, which decides the
+steps, and a *placement*, which decides shard and slice. The inverse takes bare arrays of these, so
+that it can be asked about records that no dataset version holds any more.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+"""Keyed 64-bit hashes, one a record: of its id, or of its first subject."""
+
+Rows = NDArray[np.intp]
+"""Indexes into the arrays of keys that were given."""
+
+Steps = NDArray[np.int64]
+"""Nominal optimizer steps, counted from 0 over the whole run; or counts a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The present records of a dataset version, as schedules see them; in any order.
+
+    ``keys`` (n,) hash the record ids. ``placement`` (n,) hashes each record's first subject, and
+    equals ``keys`` where there is none. ``tiebreak`` gives the full record-id digests of some rows;
+    it is called only with rows whose hashes collide, at most once for each epoch or step drawn.
+    """
+
+    keys: Keys
+    placement: Keys
+    tiebreak: Callable[[Rows], Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the records of a stage: consecutive steps and the rows of each.
+
+    Step ``first + i`` trains on ``order[offsets[i]:offsets[i + 1]]``, in that order. ``offsets``
+    has one entry more than the epoch has steps; a step may be empty.
+    """
+
+    stage: int
+    first: int
+    order: Rows
+    offsets: Steps
+
+    @property
+    def steps(self) -> range:
+        """The steps of this epoch, counted over the whole run."""
+        return range(self.first, self.first + len(self.offsets) - 1)
+
+    def rows(self, step: int) -> Rows:
+        """The rows of one of this epoch's steps, in order: a view, nothing is copied."""
+        index = self.steps.index(step)
+        return self.order[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Exposures as pairs: the record ``rows[i]`` of those asked about is visited at ``steps[i]``.
+
+    Both arrays are (v,), sorted by row and then by step. A record without visits has no pair.
+    """
+
+    rows: Rows
+    steps: Steps
+
+
+class Schedule(Protocol):
+    """Which record is trained on at which step, as a pure function that is asked both ways.
+
+    Every answer is *scheduled* exposure. Steps, boundaries and lengths are nominal: they come from
+    the specification and do not change when records are removed.
+    """
+
+    @property
+    def steps(self) -> int:
+        """The nominal length of the whole run."""
+        ...
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """How many steps are done where each stage ends, ascending; the last is ``steps``."""
+        ...
+
+    def epochs(self, records: Records, start: int = 0) -> Iterator[Epoch]:
+        """The epochs in order, from the whole epoch that holds step ``start`` to the end."""
+        ...
+
+    def rows(self, records: Records, step: int) -> Rows:
+        """The rows of one step, in order, without drawing the rest of its epoch."""
+        ...
+
+    def sizes(self, keys: Keys, placement: Keys, start: int = 0, stop: int | None = None) -> Steps:
+        """How many of these records each step in ``start:stop`` visits: (stop - start,)."""
+        ...
+
+    def visits(self, keys: Keys, placement: Keys) -> Visits:
+        """Every step that visits each of these records."""
+        ...
+
+    def first_visits(self, keys: Keys, placement: Keys) -> Steps:
+        """The first step that visits each record (n,); ``steps`` for one that is never visited.
+
+        The state after ``t`` steps has seen none of them exactly when ``t <= min(first_visits)``.
+        """
+        ...

@@ -1,0 +1,56 @@
+"""A schedule as it is written down: everything but the salt, which is secret and passed apart."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lineage.errors import ScheduleError
+from lineage.schedule.mixer import LIMIT
+from lineage.schedule.sliced import stages_for
+from lineage.schedule.stable import StableSchedule
+
+Size = Annotated[int, Field(ge=1, le=LIMIT)]
+
+
+class ScheduleSpec(BaseModel):
+    """The schedule of one shard's run, frozen at its first train.
+
+    ``nominal`` has the frozen size of each slice of *this* shard, so its length is the number of
+    slices; other shards do not enter. A plain run is shard 0 of 1 with one slice. ``seed`` is below
+    2**53, where every JSON reader keeps integers exact.
+
+    Raises:
+        ScheduleError: the shard does not exist, or the epochs are too few for so many slices.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stable/1"] = "stable/1"
+    epochs: Size
+    batch_size: Size
+    seed: int = Field(ge=0, lt=2**53)
+    shards: Size
+    shard: int = Field(ge=0)
+    nominal: tuple[Size, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if self.shard >= self.shards:
+            raise ScheduleError(f"there is no shard {self.shard} among {self.shards}")
+        stages_for(self.epochs, self.nominal, self.batch_size)
+        return self
+
+    @property
+    def slices(self) -> int:
+        """The number of slices, and of stages."""
+        return len(self.nominal)
+
+
+def schedule_for(spec: ScheduleSpec, salt: bytes) -> StableSchedule:
+    """Build the schedule of a specification under its dataset's schedule salt (16 to 64 bytes).
+
+    Raises:
+        ScheduleError: the salt has another length.
+    """
+    stages = stages_for(spec.epochs, spec.nominal, spec.batch_size)
+    return StableSchedule(salt, spec.seed, spec.shard, spec.shards, stages)
