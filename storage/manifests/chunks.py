@@ -89,26 +89,10 @@ def write_chunks(
     """
     position = first_position
     for piece in rows:
-        count = piece.batch.num_rows
-        digests = record_digests(piece.records, salt)
-        keys = keys_of(digests)
-        salts = _fresh_salts(count)
-        manifest = pa.table(
-            [
-                pa.array(np.arange(position, position + count)),
-                piece.records,
-                piece.subjects,
-                _binaries(digests),
-                pa.array(keys),
-                pa.array(_placement(piece.subjects, keys, salt, namespace)),
-                _binaries(salts),
-                _binaries(commit_rows(piece.batch, salts)),
-            ],
-            schema=_SCHEMA,
-        )
+        manifest = _manifest(piece, position, salt, namespace)
         data = pa.Table.from_batches([piece.batch], schema=arrow_schema(columns))
         yield _write(objects, position, manifest, data)
-        position += count
+        position += piece.batch.num_rows
 
 
 def identified(
@@ -163,26 +147,20 @@ def _records(batch: pa.RecordBatch, position: int, id_columns: tuple[str, ...]) 
     return pa.array(np.arange(position + 1, position + 1 + batch.num_rows)).cast(pa.string())
 
 
-def _manifest(
-    batch: pa.RecordBatch,
-    position: int,
-    records: Array,
-    subjects: list[Array],
-    salt: bytes,
-    namespace: str,
-) -> pa.Table:
-    digests = record_digests(records, salt)
+def _manifest(piece: Rows, position: int, salt: bytes, namespace: str) -> pa.Table:
+    count = piece.batch.num_rows
+    digests = record_digests(piece.records, salt)
     keys = keys_of(digests)
-    salts = _fresh_salts(batch.num_rows)
+    salts = _fresh_salts(count)
     columns = [
-        pa.array(np.arange(position, position + batch.num_rows)),
-        records,
-        _lists(subjects, batch.num_rows),
+        pa.array(np.arange(position, position + count)),
+        piece.records,
+        piece.subjects,
         _binaries(digests),
         pa.array(keys),
-        pa.array(_placement(subjects[0], salt, namespace) if subjects else keys),
+        pa.array(_placement(piece.subjects, keys, salt, namespace)),
         _binaries(salts),
-        _binaries(commit_rows(batch, salts)),
+        _binaries(commit_rows(piece.batch, salts)),
     ]
     return pa.table(columns, schema=_SCHEMA)
 

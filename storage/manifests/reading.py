@@ -154,7 +154,8 @@ def _column(objects: Objects, chunk: Chunk, name: str) -> Array:
 
 
 def _numpy(table: pa.Table, name: str) -> Vector:
-    return table.column(name).to_numpy()
+    values: Vector = table.column(name).to_numpy()
+    return values
 
 
 def _joined(parts: list[Vector], dtype: type[np.generic]) -> Vector:

@@ -98,11 +98,11 @@ class Placement(Base):
 
 
 class Transform(Base):
-    """One recorded execution of a function from a dataset version to a dataset version.
+    """A function made one dataset version of another: the output is f(input).
 
-    ``seen`` holds the input positions it was given (a Roaring bitmap); it wrote ``rows`` output
-    positions from ``first_position``. ``mapping`` is the object that says which came from which.
-    ``replaces_id`` is the execution that this one repeats without forgotten rows.
+    It was executed over the input positions ``seen`` (a Roaring bitmap), which others had not been
+    executed over yet, and wrote ``rows`` output positions from ``first_position``. ``mapping`` is
+    the object that says which came from which.
     """
 
     __tablename__ = "transforms"
@@ -118,7 +118,6 @@ class Transform(Base):
     first_position: Mapped[int]
     rows: Mapped[int]
     mapping: Mapped[str]
-    replaces_id: Mapped[str | None] = mapped_column(ForeignKey("transforms.id"))
     created_at: Mapped[datetime]
 
 

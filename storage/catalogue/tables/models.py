@@ -20,7 +20,11 @@ class Model(Base):
 
 
 class ModelVersion(Base):
-    """Checkpoints and how they are aggregated; ``interim`` while affected shards are retrained."""
+    """Checkpoints and how they are aggregated; ``interim`` while affected shards are retrained.
+
+    The newest version of a model is the last by ``place``, then by ``sequence``: a replacement takes
+    the place of what it replaces, so that one of an older version does not become the newest.
+    """
 
     __tablename__ = "model_versions"
     __table_args__ = (UniqueConstraint("model_id", "sequence"),)
@@ -28,6 +32,7 @@ class ModelVersion(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     sequence: Mapped[int]
+    place: Mapped[int]
     aggregation: Mapped[str]
     digest: Mapped[str]
     interim: Mapped[bool]

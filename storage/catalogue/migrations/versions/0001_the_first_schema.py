@@ -162,6 +162,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("model_id", sa.String(), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("aggregation", sa.String(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("interim", sa.Boolean(), nullable=False),
@@ -368,7 +369,6 @@ def upgrade() -> None:
         sa.Column("first_position", sa.Integer(), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("mapping", sa.String(), nullable=False),
-        sa.Column("replaces_id", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["input_id"],
@@ -379,9 +379,6 @@ def upgrade() -> None:
             ["output_id"],
             ["dataset_versions.id"],
             name=op.f("fk_transforms_output_id_dataset_versions"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["replaces_id"], ["transforms.id"], name=op.f("fk_transforms_replaces_id_transforms")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transforms")),
     )

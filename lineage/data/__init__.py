@@ -1,0 +1,1 @@
+"""Datasets, their versions and transforms, and the fences around what is to be forgotten."""

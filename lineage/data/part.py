@@ -1,0 +1,84 @@
+"""Drafting a part of a dataset: its chunks, before the catalogue knows them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from pyroaring import BitMap
+
+from lineage.data.version import Version, open_version
+from lineage.store import Store
+from storage import manifests, merkle
+from storage.catalogue import tables
+from storage.errors import ExpungeError
+from storage.intake import Column
+from storage.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A part whose chunks are written, and which the catalogue does not know yet.
+
+    ``root`` is the Merkle root with it, ``before`` the version it adds to.
+    """
+
+    dataset: tables.Dataset
+    before: Version | None
+    chunks: tuple[manifests.Chunk, ...]
+    root: str
+
+    @property
+    def first_position(self) -> int:
+        """The position of its first row."""
+        return 0 if self.before is None else self.before.row.rows
+
+    @property
+    def rows(self) -> int:
+        """How many positions it adds."""
+        return sum(chunk.rows for chunk in self.chunks)
+
+
+@contextmanager
+def drafted(
+    store: Store, dataset: tables.Dataset, rows: Iterable[Rows], salt: bytes | None
+) -> Iterator[Draft]:
+    """Write the chunks of a new part, which the block publishes; a refusal deletes them again."""
+    name = f"salt-{dataset.id}"
+    secret = store.keys.get(name) if name in store.keys else store.keys.create(name, salt)
+    before = None if dataset.head_id is None else open_version(store, dataset.head_id)
+    first = 0 if before is None else before.row.rows
+    written: list[manifests.Chunk] = []
+    try:
+        for chunk in manifests.write_chunks(
+            store.objects,
+            rows,
+            tuple(Column.model_validate(column) for column in dataset.columns),
+            first_position=first,
+            salt=secret,
+            namespace=dataset.namespace,
+        ):
+            written.append(chunk)
+        chunks = (() if before is None else before.chunks) + tuple(written)
+        root = merkle.root(manifests.read_commitments(store.objects, chunks)).hex()
+        yield Draft(dataset, before, tuple(written), root)
+    except ExpungeError:
+        for chunk in written:
+            store.objects.delete(chunk.manifest)
+            store.objects.delete(chunk.data)
+        raise
+
+
+def same_records(store: Store, draft: Draft) -> BitMap:
+    """Positions present before a draft whose record is in it again, told by the full digest."""
+    if draft.before is None:
+        return BitMap()
+    index = manifests.read_index(store.objects, draft.chunks)
+    old = draft.before.present
+    rows = np.flatnonzero(np.isin(old.records.keys, index.keys))
+    twins = np.flatnonzero(np.isin(index.keys, old.records.keys[rows]))
+    digests = set(index.tiebreak(twins))
+    names = old.records.tiebreak(rows)
+    return BitMap(
+        int(old.positions[row]) for row, name in zip(rows, names, strict=True) if name in digests
+    )

@@ -1,0 +1,138 @@
+"""An immutable version of a dataset, opened for reading."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.schedule import Records
+from lineage.store import Store
+from storage import manifests
+from storage.catalogue import tables
+from storage.errors import NotFoundError
+from storage.intake import Column
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The present rows of a version: ``positions`` (n,) beside ``records``, in position order."""
+
+    positions: NDArray[np.int64]
+    records: Records
+
+    def rows_of(self, positions: BitMap) -> NDArray[np.intp]:
+        """Indexes into ``positions`` of those given that are present."""
+        return np.flatnonzero(contains(positions, self.positions))
+
+
+@dataclass(frozen=True)
+class Version:
+    """The first ``row.rows`` positions of a dataset less the deletion vector ``deleted``.
+
+    Rows are read when first asked for, and kept for the life of the object.
+    """
+
+    store: Store
+    row: tables.DatasetVersion
+    dataset: tables.Dataset
+    chunks: tuple[manifests.Chunk, ...]
+
+    @property
+    def id(self) -> str:
+        """The typed id, ``dsv-…``."""
+        return self.row.id
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The declared columns."""
+        return tuple(Column.model_validate(column) for column in self.dataset.columns)
+
+    @cached_property
+    def salt(self) -> bytes:
+        """The secret schedule salt of the dataset."""
+        return self.store.keys.get(f"salt-{self.dataset.id}")
+
+    @cached_property
+    def deleted(self) -> BitMap:
+        """The deletion vector."""
+        return manifests.load_bitmap(self.row.deleted)
+
+    @cached_property
+    def index(self) -> manifests.Index:
+        """Positions and keys of every row of the chunks that is not erased, deleted ones too."""
+        return manifests.read_index(self.store.objects, self.chunks)
+
+    @cached_property
+    def present(self) -> Present:
+        """The rows that a run over this version sees."""
+        index = self.index
+        keep = np.flatnonzero(
+            (index.positions < self.row.rows) & ~contains(self.deleted, index.positions)
+        )
+        return Present(
+            index.positions[keep],
+            Records(
+                index.keys[keep],
+                index.placement[keep],
+                lambda rows: index.tiebreak(keep[rows]),
+            ),
+        )
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """One column over *all* positions: entry ``p`` belongs to position ``p``.
+
+        Raises:
+            NotFoundError: the dataset has no such column.
+        """
+        if name not in self._columns:
+            wanted = tuple(column for column in self.columns if column.name == name)
+            if not wanted:
+                known = ", ".join(column.name for column in self.columns)
+                raise NotFoundError(
+                    f"dataset {self.dataset.name!r} has no column {name!r}",
+                    hint=f"its columns are {known}",
+                )
+            self._columns.update(manifests.read_rows(self.store.objects, self.chunks, wanted))
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, NDArray[np.generic]]:
+        return {}
+
+
+def contains(positions: BitMap, array: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which entries of ``array`` are in the bitmap."""
+    return np.isin(array, np.asarray(positions.to_array(), np.int64))
+
+
+def open_version(store: Store, version_id: str) -> Version:
+    """Open a dataset version by id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with store.catalogue.read() as session:
+        row = session.get(tables.DatasetVersion, version_id)
+        if row is None:
+            raise NotFoundError(
+                f"there is no dataset version {version_id}", hint="see `expunge dataset list`"
+            )
+        dataset = session.get_one(tables.Dataset, row.dataset_id)
+        return Version(store, row, dataset, chunks_of(session, row.dataset_id, row.rows))
+
+
+def chunks_of(session: Session, dataset_id: str, rows: int) -> tuple[manifests.Chunk, ...]:
+    """The chunks that hold the first ``rows`` positions of a dataset, in order."""
+    found = session.scalars(
+        select(tables.Chunk)
+        .where(tables.Chunk.dataset_id == dataset_id, tables.Chunk.first_position < rows)
+        .order_by(tables.Chunk.first_position)
+    )
+    return tuple(
+        manifests.Chunk(chunk.first_position, chunk.rows, chunk.manifest, chunk.data)
+        for chunk in found
+    )

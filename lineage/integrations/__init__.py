@@ -1,0 +1,1 @@
+"""Thin shells over frameworks; each is imported only by its user."""

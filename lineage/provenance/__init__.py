@@ -1,0 +1,1 @@
+"""The provenance graph and the questions asked of it."""

@@ -1,0 +1,139 @@
+"""Which segments and fitted artefacts some records entered: drawn from schedules, never stored."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.version import Version, open_version
+from lineage.schedule import Schedule, schedule_for, shards_of
+from lineage.store import Store
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What some records did to one run.
+
+    ``steps`` are the executed optimizer steps that trained on any of them, ascending; ``segments``
+    and ``fits`` the ids of the graph's nodes they entered directly; ``visits`` counts pairs.
+    """
+
+    run_id: str
+    version_id: str
+    shard: int
+    steps: NDArray[np.int64]
+    visits: int
+    segments: tuple[str, ...]
+    fits: tuple[str, ...]
+
+
+def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
+    """Every run that some of these records (dataset id → positions) entered; complete."""
+    with store.catalogue.read() as session:
+        plans = list(_runs_over(session, records.keys()))
+    versions: dict[str, Version] = {}
+    found = []
+    for each in plans:
+        for version_id in each.inputs.values():
+            if version_id not in versions:
+                versions[version_id] = open_version(store, version_id)
+        exposure = _exposure(each, versions, records)
+        if exposure is not None:
+            found.append(exposure)
+    return found
+
+
+@dataclass(frozen=True)
+class _RunRecord:
+    """A run, as far as exposure depends on it."""
+
+    id: str
+    spec: RunSpec
+    first_step: int
+    inputs: Mapping[str, str]
+    fits: tuple[tables.Fit, ...]
+    segments: tuple[tables.Segment, ...]
+    ends: NDArray[np.int64]
+
+
+def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
+    touched = (
+        select(tables.RunInput.run_id)
+        .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
+        .where(tables.DatasetVersion.dataset_id.in_(list(datasets)))
+    )
+    for run in session.scalars(
+        select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
+    ):
+        laps = session.execute(
+            select(tables.Segment, tables.Checkpoint.step)
+            .join(tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id)
+            .where(tables.Segment.run_id == run.id)
+            .order_by(tables.Checkpoint.step)
+        ).all()
+        given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
+        yield _RunRecord(
+            run.id,
+            RunSpec.model_validate(run.specification),
+            run.first_step,
+            {each.alias: each.version_id for each in given},
+            tuple(session.scalars(select(tables.Fit).where(tables.Fit.run_id == run.id))),
+            tuple(segment for segment, _ in laps),
+            np.array([step for _, step in laps], np.int64),
+        )
+
+
+def _exposure(
+    run: _RunRecord, versions: Mapping[str, Version], records: Mapping[str, BitMap]
+) -> Exposure | None:
+    version = versions[run.inputs[run.spec.train]]
+    schedule = schedule_for(run.spec.schedule, version.salt)
+    rows = _rows(version, records)
+    done = int(run.ends[-1]) if len(run.ends) else 0
+    visits = schedule.visits(
+        version.present.records.keys[rows], version.present.records.placement[rows]
+    )
+    steps = visits.steps[(visits.steps >= run.first_step) & (visits.steps < done)]
+    steps = steps[~np.isin(steps, _skipped(run, schedule, version))]
+    fits = tuple(
+        fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
+    )
+    if not len(steps) and not fits:
+        return None
+    entered = np.unique(np.searchsorted(run.ends, steps, side="right"))
+    return Exposure(
+        run.id,
+        version.id,
+        run.spec.schedule.shard,
+        np.unique(steps),
+        len(steps),
+        tuple(run.segments[index].id for index in entered),
+        fits,
+    )
+
+
+def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:
+    return version.present.rows_of(records.get(version.dataset.id, BitMap()))
+
+
+def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> bool:
+    """Whether an artefact fitted inside a shard saw any of the records."""
+    rows = _rows(version, records)
+    places = version.present.records.placement[rows]
+    shards = shards_of(places, version.salt, spec.schedule.shards)
+    return bool((shards == spec.schedule.shard).any())
+
+
+def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
+    """Steps of a run that had too few records to be executed."""
+    if not any(segment.skipped for segment in run.segments):
+        return np.empty(0, np.int64)
+    records = version.present.records
+    sizes = schedule.sizes(records.keys, records.placement)
+    return np.flatnonzero(sizes < run.spec.min_batch)

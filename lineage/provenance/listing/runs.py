@@ -1,0 +1,122 @@
+"""Listing runs and trainings."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from lineage.provenance.listing.answers import (
+    CheckpointDetail,
+    RunDetail,
+    RunSummary,
+    TrainingDetail,
+)
+from lineage.schedule.sliced import stages_for
+from lineage.store import Store
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+from storage.errors import NotFoundError
+
+
+def runs(store: Store) -> tuple[RunSummary, ...]:
+    """Every run, oldest first; replays too."""
+    with store.catalogue.read() as session:
+        rows = session.scalars(select(tables.Run).order_by(tables.Run.created_at, tables.Run.id))
+        return tuple(RunSummary(**_summary(session, row)) for row in rows.all())
+
+
+def run(store: Store, run_id: str) -> RunDetail:
+    """A run by id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with store.catalogue.read() as session:
+        row = session.get(tables.Run, run_id)
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id}", hint="see `expunge run list`")
+        given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run_id))
+        return RunDetail(
+            **_summary(session, row),
+            program=session.get_one(tables.Program, row.program_id).ref,
+            start=row.start_id,
+            inputs={each.alias: each.version_id for each in given},
+            specification=row.specification,
+            created_at=row.created_at,
+            ended_at=row.ended_at,
+            checkpoints=tuple(
+                checkpoint(session, each)
+                for each in session.scalars(
+                    select(tables.Checkpoint)
+                    .where(tables.Checkpoint.run_id == run_id)
+                    .order_by(tables.Checkpoint.step)
+                )
+            ),
+        )
+
+
+def training(store: Store, training_id: str) -> TrainingDetail:
+    """A training by id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with store.catalogue.read() as session:
+        row = session.get(tables.Training, training_id)
+        if row is None:
+            raise NotFoundError(
+                f"there is no training {training_id}", hint="see `expunge run list`"
+            )
+        own = select(tables.Run).where(tables.Run.training_id == training_id)
+        summaries = [RunSummary(**_summary(session, each)) for each in session.scalars(own)]
+        return TrainingDetail(
+            id=row.id,
+            model=session.get_one(tables.Model, row.model_id).name,
+            state=row.state,
+            created_at=row.created_at,
+            ended_at=row.ended_at,
+            runs=tuple(sorted(summaries, key=lambda each: each.shard)),
+        )
+
+
+def checkpoint(session: Session, row: tables.Checkpoint) -> CheckpointDetail:
+    """A checkpoint and the segment that made it."""
+    segment = session.scalars(
+        select(tables.Segment).where(tables.Segment.checkpoint_id == row.id)
+    ).one()
+    return CheckpointDetail(
+        id=row.id,
+        run=row.run_id,
+        step=row.step,
+        visits=segment.visits,
+        seconds=segment.seconds,
+        segment=segment.id,
+        digest=row.digest,
+        size=row.size,
+        created_at=row.created_at,
+        purged_at=row.purged_at,
+    )
+
+
+def _summary(session: Session, row: tables.Run) -> dict[str, Any]:
+    schedule = RunSpec.model_validate(row.specification).schedule
+    stages = stages_for(schedule.epochs, schedule.nominal, schedule.batch_size)
+    done = select(func.max(tables.Checkpoint.step)).where(tables.Checkpoint.run_id == row.id)
+    return {
+        "id": row.id,
+        "model": _model_name(session, row.training_id),
+        "training": row.training_id,
+        "replay_of": row.replay_of,
+        "shard": schedule.shard,
+        "state": row.state,
+        "step": session.scalar(done) or row.first_step,
+        "steps": sum(stage.epochs * stage.steps_per_epoch for stage in stages),
+    }
+
+
+def _model_name(session: Session, training_id: str | None) -> str | None:
+    return session.scalar(
+        select(tables.Model.name)
+        .join(tables.Training, tables.Training.model_id == tables.Model.id)
+        .where(tables.Training.id == training_id)
+    )

@@ -1,0 +1,68 @@
+"""The kinds of nodes and edges of the provenance graph, and what each edge means for deletion."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class NodeKind(StrEnum):
+    """What a node of the graph is. Records, batches and steps are drawn on demand, never nodes."""
+
+    DATASET_VERSION = "dataset-version"
+    TRANSFORM = "transform"
+    FIT = "fit"
+    SEGMENT = "segment"
+    CHECKPOINT = "checkpoint"
+    MODEL_VERSION = "model-version"
+    PUBLICATION = "publication"
+
+
+class Semantics(StrEnum):
+    """How an edge behaves when what it comes from is forgotten."""
+
+    INFLUENCE = "influence"
+    """It taints: whatever it leads to learned from what it comes from."""
+    REFERENCE = "reference"
+    """It names a container; which of its records matter is drawn from the schedule or mapping."""
+    SELECTION = "selection"
+    """It may have steered a choice; reported, never walked for taint."""
+
+
+class EdgeKind(StrEnum):
+    """What an edge of the graph says."""
+
+    READS = "reads"
+    WRITES = "writes"
+    FITTED_ON = "fitted-on"
+    FEEDS = "feeds"
+    TRAINS = "trains"
+    CONTINUES = "continues"
+    PRODUCES = "produces"
+    MEMBER = "member"
+    PUBLISHED = "published"
+    MEASURES = "measures"
+
+
+SEMANTICS: dict[EdgeKind, Semantics] = {
+    EdgeKind.READS: Semantics.REFERENCE,  # dataset version → transform
+    EdgeKind.WRITES: Semantics.REFERENCE,  # transform → dataset version
+    EdgeKind.FITTED_ON: Semantics.REFERENCE,  # dataset version → fit
+    EdgeKind.FEEDS: Semantics.INFLUENCE,  # fit → segment
+    EdgeKind.TRAINS: Semantics.REFERENCE,  # dataset version → segment
+    EdgeKind.CONTINUES: Semantics.INFLUENCE,  # checkpoint → segment
+    EdgeKind.PRODUCES: Semantics.INFLUENCE,  # segment → checkpoint
+    EdgeKind.MEMBER: Semantics.INFLUENCE,  # checkpoint → model version
+    EdgeKind.PUBLISHED: Semantics.INFLUENCE,  # model version → publication
+    EdgeKind.MEASURES: Semantics.SELECTION,  # dataset version → segment
+}
+"""The deletion semantics of every kind of edge."""
+
+
+class Node(BaseModel):
+    """A node: its typed id, its kind, and one line for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    kind: NodeKind
+    label: str

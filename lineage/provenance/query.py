@@ -1,0 +1,201 @@
+"""Questions about people and records: which steps, checkpoints and models saw them, and how."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+import networkx as nx
+from pydantic import BaseModel, ConfigDict
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.closure import closure
+from lineage.data.identity import erasure, resolve
+from lineage.provenance.exposure import Exposure, exposures
+from lineage.provenance.graph import graph, influence, reached
+from lineage.provenance.model import Node, NodeKind
+from lineage.store import Store
+from storage.catalogue import tables
+from storage.errors import NotFoundError
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunSeen(_Answer):
+    """A run that some of the records entered: its executed steps that trained on them."""
+
+    run: str
+    shard: int
+    slice_stages: int
+    steps: tuple[int, ...]
+    visits: int
+
+
+class ModelSeen(_Answer):
+    """A model version that learned from the records; ``live`` while anything still uses it."""
+
+    id: str
+    model: str
+    sequence: int
+    live: bool
+    purged: bool
+
+
+class WhoSaw(_Answer):
+    """The complete answer to who saw some records; ``path`` is one shortest way that shows it."""
+
+    state: Literal["trained", "not-trained"]
+    kind: str
+    records: int
+    datasets: Mapping[str, int]
+    runs: tuple[RunSeen, ...]
+    steps: Mapping[str, tuple[int, ...]]
+    checkpoints: tuple[str, ...]
+    purged_checkpoints: tuple[str, ...]
+    models: tuple[ModelSeen, ...]
+    publications: tuple[str, ...]
+    path: tuple[Node, ...]
+    complete: Literal[True] = True
+
+
+class ErasedAnswer(_Answer):
+    """The id was erased, or is fenced while it is being erased."""
+
+    state: Literal["erased"] = "erased"
+    kind: str
+    request: str
+    request_state: str
+    date: datetime
+    complete: Literal[True] = True
+
+
+def who_saw(store: Store, kind: str, name: str, within: str | None = None) -> WhoSaw | ErasedAnswer:
+    """Which steps, checkpoints and models saw a ``subject`` or a ``record``.
+
+    Raises:
+        NotFoundError: no dataset has it, and none ever had.
+        AmbiguousIdError: it is in several namespaces or datasets, and ``within`` names none.
+    """
+    positions = resolve(store, kind, [name], within)[name]
+    gone = erasure(store, kind, name, within)
+    if not positions or (gone is not None and gone.state == "done"):
+        if gone is None:
+            raise NotFoundError(
+                f"no dataset has this {kind}", hint=f"ids of a {kind} are compared as text"
+            )
+        return ErasedAnswer(
+            kind=kind, request=gone.request_id, request_state=gone.state, date=gone.date
+        )
+    return _answer(store, kind, positions)
+
+
+def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
+    affected = closure(store, dict(positions))
+    entered = exposures(store, affected.everything)
+    with store.catalogue.read() as session:
+        view = graph(session)
+        sources = [node for each in entered for node in (*each.segments, *each.fits)]
+        tainted = reached(view, sources)
+        nodes = [view.nodes[node]["node"] for node in sorted(tainted)]
+        checkpoints = _of(nodes, NodeKind.CHECKPOINT)
+        purged = _purged(session, checkpoints)
+        return WhoSaw(
+            state="trained" if entered else "not-trained",
+            kind=kind,
+            records=sum(map(len, positions.values())),
+            datasets=_names(session, affected.forgotten),
+            runs=tuple(map(_seen, entered)),
+            steps={each.run_id: tuple(each.steps.tolist()) for each in entered},
+            checkpoints=tuple(each for each in checkpoints if each not in purged),
+            purged_checkpoints=tuple(each for each in checkpoints if each in purged),
+            models=_models(session, _of(nodes, NodeKind.MODEL_VERSION)),
+            publications=_of(nodes, NodeKind.PUBLICATION),
+            path=_path(view, entered, nodes),
+        )
+
+
+def live_versions(session: Session) -> set[str]:
+    """Versions in use: the newest of each model, and what an alias, publication or hold keeps."""
+    live: set[str] = set()
+    newest: dict[str, str] = {}
+    for version in session.scalars(
+        select(tables.ModelVersion)
+        .join(tables.Model, tables.Model.id == tables.ModelVersion.model_id)
+        .where(tables.Model.retired_at.is_(None), tables.ModelVersion.purged_at.is_(None))
+        .order_by(tables.ModelVersion.place, tables.ModelVersion.sequence)
+    ):
+        newest[version.model_id] = version.id
+    live.update(newest.values())
+    live.update(session.scalars(select(tables.Alias.version_id)))
+    live.update(
+        session.scalars(
+            select(tables.Publication.version_id).where(tables.Publication.withdrawn_at.is_(None))
+        )
+    )
+    held = select(tables.ModelVersion.id).join(
+        tables.Hold, tables.Hold.artefact_id == tables.ModelVersion.id
+    )
+    live.update(session.scalars(held.where(tables.Hold.released_at.is_(None))))
+    return live
+
+
+def _seen(exposure: Exposure) -> RunSeen:
+    return RunSeen(
+        run=exposure.run_id,
+        shard=exposure.shard,
+        slice_stages=len(exposure.segments),
+        steps=tuple(exposure.steps.tolist()),
+        visits=exposure.visits,
+    )
+
+
+def _of(nodes: Sequence[Node], kind: NodeKind) -> tuple[str, ...]:
+    return tuple(node.id for node in nodes if node.kind is kind)
+
+
+def _names(session: Session, positions: Mapping[str, BitMap]) -> dict[str, int]:
+    rows = session.execute(select(tables.Dataset.id, tables.Dataset.name))
+    names = {dataset: name for dataset, name in rows}
+    return {names[dataset]: len(found) for dataset, found in positions.items()}
+
+
+def _purged(session: Session, checkpoints: Sequence[str]) -> set[str]:
+    found = select(tables.Checkpoint.id).where(tables.Checkpoint.purged_at.is_not(None))
+    return set(session.scalars(found)) & set(checkpoints)
+
+
+def _models(session: Session, versions: Sequence[str]) -> tuple[ModelSeen, ...]:
+    live = live_versions(session)
+    rows = session.execute(
+        select(tables.ModelVersion, tables.Model.name)
+        .join(tables.Model, tables.Model.id == tables.ModelVersion.model_id)
+        .order_by(tables.Model.name, tables.ModelVersion.sequence)
+    )
+    return tuple(
+        ModelSeen(
+            id=version.id,
+            model=name,
+            sequence=version.sequence,
+            live=version.id in live,
+            purged=version.purged_at is not None,
+        )
+        for version, name in rows
+        if version.id in set(versions)
+    )
+
+
+def _path(
+    view: "nx.DiGraph[str]", entered: Sequence[Exposure], nodes: Sequence[Node]
+) -> tuple[Node, ...]:
+    """From a dataset version to the last model version it reached, or as far as influence goes."""
+    if not entered:
+        return ()
+    first = next((each for each in entered if each.segments), entered[0])
+    source = (first.segments or first.fits)[0]
+    ways = nx.single_source_shortest_path(influence(view), source)
+    models = [node.id for node in nodes if node.kind is NodeKind.MODEL_VERSION and node.id in ways]
+    way = ways[models[-1]] if models else max(ways.values(), key=len)
+    return tuple(view.nodes[node]["node"] for node in (first.version_id, *way))

@@ -1,0 +1,1 @@
+"""Training: programs, runs, their state and the environment they ran in."""

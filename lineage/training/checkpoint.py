@@ -1,0 +1,125 @@
+"""Checkpoints: full training state after an optimizer step, published or not at all.
+
+The blob is durable first; then one transaction writes checkpoint, segment and commitment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.errors import CheckpointError
+from lineage.store import Store
+from lineage.training import state as codec
+from storage import ledger
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """What happened since the last checkpoint: the facts of a segment.
+
+    ``visits`` counts (record, step) pairs; ``skipped`` steps with too few records; ``consumed`` is
+    a keyed chain hash of the record keys that were handed out, in order.
+    """
+
+    first_step: int
+    visits: int
+    skipped: int
+    seconds: float
+    consumed: str
+
+
+def publish(
+    store: Store,
+    run_id: str,
+    step: int,
+    state: Mapping[str, object],
+    lap: Lap,
+    environment: str,
+) -> str:
+    """Make the state after ``step`` steps of a run durable; returns the checkpoint's id.
+
+    Raises:
+        StateError: the state does not survive its own encoding; nothing was published.
+    """
+    data, digest = codec.encode_verified(state)
+    blob = store.objects.put(data)
+    checkpoint = tables.Checkpoint(
+        id=new_id("ckpt"),
+        run_id=run_id,
+        step=step,
+        object=blob,
+        digest=digest,
+        size=len(data),
+        consumed=lap.consumed,
+        created_at=store.clock(),
+    )
+    content = {"run": run_id, "step": step, "digest": digest, "consumed": lap.consumed}
+    with store.catalogue.write() as session:
+        session.add(checkpoint)
+        session.flush()
+        session.add(
+            tables.Segment(
+                id=new_id("seg"),
+                run_id=run_id,
+                checkpoint_id=checkpoint.id,
+                first_step=lap.first_step,
+                visits=lap.visits,
+                seconds=lap.seconds,
+                skipped=lap.skipped,
+                environment=environment,
+            )
+        )
+        ledger.commit(session, "checkpoint", checkpoint.id, content, store.clock())
+    return checkpoint.id
+
+
+def load(store: Store, checkpoint_id: str) -> dict[str, object]:
+    """The state in a checkpoint, its bytes and its digest verified.
+
+    Raises:
+        NotFoundError: there is no such checkpoint.
+        CheckpointError: it was purged, is held, or holds another state than its digest says.
+        CorruptObjectError: its bytes are damaged or gone.
+    """
+    with store.catalogue.read() as session:
+        checkpoint = session.get(tables.Checkpoint, checkpoint_id)
+        held = _quarantined(session, checkpoint_id)
+    if checkpoint is None:
+        raise NotFoundError(
+            f"there is no checkpoint {checkpoint_id}", hint="see `expunge run list`"
+        )
+    if checkpoint.purged_at is not None:
+        what = "is quarantined under a hold" if held else "was purged"
+        raise CheckpointError(
+            f"checkpoint {checkpoint_id} {what} on {checkpoint.purged_at:%Y-%m-%d}",
+            hint="it descends from forgotten records; use the version that replaced it",
+        )
+    state = codec.decode(store.objects.get(checkpoint.object))
+    if codec.digest(state) != checkpoint.digest:
+        raise CheckpointError(
+            f"checkpoint {checkpoint_id} does not hold the state its digest names",
+            hint="restore its object from a backup, or plan again: an earlier one will be used",
+        )
+    return state
+
+
+def newest(session: Session, run_id: str) -> tables.Checkpoint | None:
+    """The last checkpoint of a run that was not purged."""
+    return session.scalar(
+        select(tables.Checkpoint)
+        .where(tables.Checkpoint.run_id == run_id, tables.Checkpoint.purged_at.is_(None))
+        .order_by(tables.Checkpoint.step.desc())
+        .limit(1)
+    )
+
+
+def _quarantined(session: Session, artefact_id: str) -> bool:
+    held = select(tables.Hold.id).where(
+        tables.Hold.artefact_id == artefact_id, tables.Hold.released_at.is_(None)
+    )
+    return session.scalar(held.limit(1)) is not None

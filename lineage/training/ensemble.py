@@ -1,0 +1,308 @@
+"""An ensemble: shards as isolated runs, published together as a version of a model.
+
+Bourtoule et al. 2021 (arXiv 1912.03817), section IV: each shard's run never sees the others' data,
+so a deletion touches one. A plain model is an ensemble of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from lineage.data.dataset import head
+from lineage.data.fences import check_versions
+from lineage.data.version import Version
+from lineage.errors import RunError
+from lineage.schedule import ScheduleSpec
+from lineage.store import Store
+from lineage.training.checkpoint import newest
+from lineage.training.execute import execute
+from lineage.training.nominal import frozen_cells
+from lineage.training.program import Program
+from lineage.training.specification import HandleSpec, RunSpec
+from storage import ledger
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.errors import NotFoundError
+
+MEAN_PROBABILITY = "mean-probability"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train a model: the topology, the schedule's sizes, and the program's settings.
+
+    ``start`` is a checkpoint whose ``restore`` objects every shard begins with (a fine-tune).
+    ``refreeze`` takes the present sizes for nominal, instead of those of the first train.
+    """
+
+    shards: int = 1
+    slices: int = 1
+    epochs: int = 10
+    batch_size: int = 64
+    seed: int = 0
+    min_batch: int = 2
+    checkpoint_every: int | None = None
+    threads: int = 1
+    config: Mapping[str, Any] | None = None
+    start: str | None = None
+    restore: tuple[str, ...] = ("model",)
+    refreeze: bool = False
+
+
+def train(
+    store: Store,
+    program: Program,
+    datasets: Mapping[str, str],
+    model: str,
+    recipe: Recipe = Recipe(),
+) -> tables.ModelVersion:
+    """Train a version of ``model``, a shard after the other, and publish it.
+
+    ``datasets`` maps the aliases the program uses to names; the first is the one trained on.
+
+    Raises:
+        PlacementError: the records spread too unevenly over the shards and slices.
+        FencedError: a dataset descends from rows that are being forgotten.
+    """
+    return resume(store, prepare(store, program, datasets, model, recipe))
+
+
+def prepare(
+    store: Store, program: Program, datasets: Mapping[str, str], model: str, recipe: Recipe
+) -> str:
+    """Write down a training and its runs, without executing anything; returns its id."""
+    inputs = {alias: head(store, name) for alias, name in datasets.items()}
+    check_versions(store, inputs.values())
+    alias = next(iter(inputs))
+    cells = frozen_cells(
+        store, inputs[alias], recipe.shards, recipe.slices, recipe.batch_size, recipe.refreeze
+    )
+    others = {
+        other: frozen_cells(store, version, 1, 1, recipe.batch_size, recipe.refreeze)[0][0]
+        for other, version in inputs.items()
+        if other != alias
+    }
+    specs = [
+        _specification(recipe, shard, nominal, alias, inputs, others)
+        for shard, nominal in enumerate(cells)
+    ]
+    with store.catalogue.write() as session:
+        training = tables.Training(
+            id=new_id("train"),
+            model_id=_model(session, store, model).id,
+            state="running",
+            created_at=store.clock(),
+        )
+        session.add(training)
+        session.flush()
+        program_id = record_program(session, store, program)
+        versions = {name: version.id for name, version in inputs.items()}
+        for spec in specs:
+            add_run(
+                session,
+                store,
+                spec,
+                program_id,
+                versions,
+                training_id=training.id,
+                start_id=recipe.start,
+            )
+        return training.id
+
+
+def resume(store: Store, training_id: str) -> tables.ModelVersion:
+    """Execute what is left of a training, and publish its version.
+
+    Raises:
+        NotFoundError: there is no such training.
+    """
+    with store.catalogue.read() as session:
+        if session.get(tables.Training, training_id) is None:
+            raise NotFoundError(
+                f"there is no training {training_id}", hint="see `expunge run list`"
+            )
+        left = session.scalars(
+            select(tables.Run.id)
+            .where(tables.Run.training_id == training_id, tables.Run.state != "complete")
+            .order_by(tables.Run.created_at)
+        ).all()
+    for run_id in left:
+        execute(store, run_id)
+    return _publish_training(store, training_id)
+
+
+def add_run(
+    session: Session,
+    store: Store,
+    spec: RunSpec,
+    program_id: str,
+    versions: Mapping[str, str],
+    *,
+    training_id: str | None = None,
+    task_id: str | None = None,
+    replay_of: str | None = None,
+    start_id: str | None = None,
+    first_step: int = 0,
+) -> tables.Run:
+    """Write down a run that ``execute`` can then carry out, with its commitment."""
+    run = tables.Run(
+        id=new_id("run"),
+        training_id=training_id,
+        task_id=task_id,
+        replay_of=replay_of,
+        program_id=program_id,
+        start_id=start_id,
+        first_step=first_step,
+        specification=spec.model_dump(mode="json"),
+        state="pending",
+        created_at=store.clock(),
+    )
+    session.add(run)
+    session.flush()
+    session.add_all(
+        tables.RunInput(
+            run_id=run.id, alias=alias, version_id=version_id, trains=alias == spec.train
+        )
+        for alias, version_id in versions.items()
+    )
+    content = {
+        "specification": run.specification,
+        "program": program_id,
+        "inputs": dict(versions),
+        "start": start_id,
+        "first_step": first_step,
+    }
+    ledger.commit(session, "schedule", run.id, content, store.clock())
+    return run
+
+
+def record_program(session: Session, store: Store, program: Program) -> str:
+    """The id under which this state of a program's source is recorded, with its commitment."""
+    source = program.source
+    known = select(tables.Program.id).where(
+        tables.Program.ref == source.ref,
+        tables.Program.root == str(source.root),
+        tables.Program.source == source.digest,
+    )
+    found = session.scalar(known)
+    if found is not None:
+        return found
+    row = tables.Program(
+        id=new_id("prog"),
+        ref=source.ref,
+        root=str(source.root),
+        source=source.digest,
+        files=source.files,
+        created_at=store.clock(),
+    )
+    session.add(row)
+    session.flush()
+    ledger.commit(session, "program", row.id, {"source": source.digest}, store.clock())
+    return row.id
+
+
+def publish_version(
+    session: Session,
+    store: Store,
+    model_id: str,
+    members: Mapping[int, tables.Checkpoint],
+    *,
+    interim: bool = False,
+    plan_id: str | None = None,
+    replaces_id: str | None = None,
+) -> tables.ModelVersion:
+    """Make the next version of a model out of a checkpoint a shard, with its commitment."""
+    latest = select(func.max(tables.ModelVersion.sequence)).where(
+        tables.ModelVersion.model_id == model_id
+    )
+    sequence = (session.scalar(latest) or 0) + 1
+    replaced = None if replaces_id is None else session.get_one(tables.ModelVersion, replaces_id)
+    version = tables.ModelVersion(
+        id=new_id("mv"),
+        model_id=model_id,
+        sequence=sequence,
+        place=sequence if replaced is None else replaced.place,
+        aggregation=MEAN_PROBABILITY,
+        digest=model_digest([members[shard].digest for shard in sorted(members)]),
+        interim=interim,
+        plan_id=plan_id,
+        replaces_id=replaces_id,
+        created_at=store.clock(),
+    )
+    session.add(version)
+    session.flush()
+    session.add_all(
+        tables.ModelMember(version_id=version.id, shard=shard, checkpoint_id=checkpoint.id)
+        for shard, checkpoint in members.items()
+    )
+    ledger.commit(session, "model-version", version.id, {"digest": version.digest}, store.clock())
+    return version
+
+
+def model_digest(members: list[str]) -> str:
+    """The digest of an ensemble: of how it aggregates and its members' digests in shard order."""
+    return ledger.json_digest({"aggregation": MEAN_PROBABILITY, "members": members})
+
+
+def _specification(
+    recipe: Recipe,
+    shard: int,
+    nominal: tuple[int, ...],
+    alias: str,
+    inputs: Mapping[str, Version],
+    others: Mapping[str, int],
+) -> RunSpec:
+    lengths = {alias: sum(nominal), **others}
+    return RunSpec(
+        schedule=ScheduleSpec(
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            shards=recipe.shards,
+            shard=shard,
+            nominal=nominal,
+        ),
+        train=alias,
+        handles={name: _handle(version, lengths[name]) for name, version in inputs.items()},
+        config=dict(recipe.config or {}),
+        restore=recipe.restore if recipe.start else (),
+        min_batch=recipe.min_batch,
+        checkpoint_every=recipe.checkpoint_every,
+        threads=recipe.threads,
+    )
+
+
+def _handle(version: Version, nominal: int) -> HandleSpec:
+    return HandleSpec(
+        dataset=version.dataset.name,
+        nominal=nominal,
+        columns=tuple(column.name for column in version.columns),
+        categories={c.name: len(c.categories) for c in version.columns if c.categories},
+    )
+
+
+def _model(session: Session, store: Store, name: str) -> tables.Model:
+    model = session.scalar(select(tables.Model).where(tables.Model.name == name))
+    if model is None:
+        model = tables.Model(id=new_id("model"), name=name, created_at=store.clock())
+        session.add(model)
+        session.flush()
+    return model
+
+
+def _publish_training(store: Store, training_id: str) -> tables.ModelVersion:
+    with store.catalogue.write() as session:
+        training = session.get_one(tables.Training, training_id)
+        if training.state == "complete":
+            raise RunError(f"training {training_id} is complete", hint="see `expunge model list`")
+        members: dict[int, tables.Checkpoint] = {}
+        for run in session.scalars(select(tables.Run).where(tables.Run.training_id == training_id)):
+            last = newest(session, run.id)
+            assert last is not None
+            members[RunSpec.model_validate(run.specification).schedule.shard] = last
+        training.state = "complete"
+        training.ended_at = store.clock()
+        return publish_version(session, store, training.model_id, members)

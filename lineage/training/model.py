@@ -1,0 +1,145 @@
+"""A trained version of a model, opened to predict.
+
+The program itself rebuilds each member: it runs up to its first batch, with every tracked object
+restored, and stops there. No second description of the architecture can disagree with the first.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from lineage.errors import ProgramError
+from lineage.names import near
+from lineage.store import Store
+from lineage.training import checkpoint as checkpoints
+from lineage.training import state as codec
+from lineage.training.batch import Batch, Handle
+from lineage.training.environment import deterministic
+from lineage.training.execute import Start, open_inputs, pinned_program, prepared
+from lineage.training.recorder import StoreRecorder, fit_of
+from lineage.training.run import Predictor, Run, Stateful
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+from storage.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Member:
+    """One shard's model: what its program tracked, restored, and how it predicts."""
+
+    shard: int
+    tracked: Mapping[str, Stateful]
+    predict: Predictor
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A model version: members that each learned from their own shard."""
+
+    version_id: str
+    members: tuple[Member, ...]
+
+    def predict(self, batch: Batch) -> NDArray[np.float64]:
+        """The members' mean probability: (n, classes), or (n,) for one value a record."""
+        answers = [np.asarray(member.predict(batch), np.float64) for member in self.members]
+        mean: NDArray[np.float64] = np.mean(answers, axis=0)
+        return mean
+
+
+def find_version(store: Store, name: str) -> tables.ModelVersion:
+    """A model version by its id, or the newest version of a model by its name.
+
+    Raises:
+        NotFoundError: neither exists; near names of models are offered.
+    """
+    with store.catalogue.read() as session:
+        version = session.get(tables.ModelVersion, name)
+        if version is None:
+            version = session.scalar(
+                select(tables.ModelVersion)
+                .join(tables.Model, tables.Model.id == tables.ModelVersion.model_id)
+                .where(tables.Model.name == name)
+                .order_by(tables.ModelVersion.place.desc(), tables.ModelVersion.sequence.desc())
+                .limit(1)
+            )
+        if version is None:
+            names = session.scalars(select(tables.Model.name))
+            raise NotFoundError(f"there is no model {name!r}", hint=near(name, names, "model list"))
+        return version
+
+
+def load_model(store: Store, name: str) -> Ensemble:
+    """Open a model version, by id or by model name, to predict with.
+
+    Raises:
+        NotFoundError: there is none.
+        CheckpointError: a member was purged.
+        ProgramError: the program changed, or declares no ``run.predictor``.
+    """
+    version = find_version(store, name)
+    with store.catalogue.read() as session:
+        rows = session.execute(
+            select(tables.ModelMember.shard, tables.Checkpoint)
+            .join(tables.Checkpoint, tables.Checkpoint.id == tables.ModelMember.checkpoint_id)
+            .where(tables.ModelMember.version_id == version.id)
+            .order_by(tables.ModelMember.shard)
+        ).all()
+    members = tuple(_member(store, shard, checkpoint) for shard, checkpoint in rows)
+    return Ensemble(version.id, members)
+
+
+class _ReadyError(Exception):
+    """The program reached its first batch: it is built and restored."""
+
+
+class _Opened(Run):
+    """A run that stops before training; what was fitted comes back from the store."""
+
+    fits: Iterator[Any]
+
+    def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
+        return next(self.fits)
+
+    def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
+        raise ProgramError(
+            "the program evaluates before its first batch", hint="evaluate inside or after the loop"
+        )
+
+    def batches(self, handle: Handle) -> Iterator[Batch]:
+        raise _ReadyError
+
+
+def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
+    with store.catalogue.read() as session:
+        run_row = session.get_one(tables.Run, row.run_id)
+    program = pinned_program(store, run_row.program_id)
+    spec = RunSpec.model_validate(run_row.specification)
+    inputs = open_inputs(store, row.run_id)
+    start = Start(checkpoints.load(store, row.id), row.step, row.consumed)
+    run = prepared(spec, inputs, StoreRecorder(store, row.run_id, "", inputs), start, _Opened)
+    run.fits = _fits(store, row.run_id)
+    uses_torch = program.uses_torch
+    with deterministic(threads=spec.threads, uses_torch=uses_torch), suppress(_ReadyError):
+        program(run)
+    if run.predict is None:
+        raise ProgramError(
+            f"program {program.source.ref} does not say how it predicts",
+            hint="call run.predictor(function) before run.batches",
+        )
+    return Member(shard, run.tracked, run.predict)
+
+
+def _fits(store: Store, run_id: str) -> Iterator[Any]:
+    ordinal = 0
+    while True:
+        with store.catalogue.read() as session:
+            row = session.scalar(fit_of(run_id, ordinal))
+        if row is None:
+            raise ProgramError(f"run {run_id} fitted only {ordinal} artefacts")
+        yield codec.decode(store.objects.get(row.object))["fitted"]
+        ordinal += 1

@@ -1,0 +1,56 @@
+"""Training programs: the user's functions that a run executes, and executes again."""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineage.errors import ProgramError
+from lineage.source import Source, load, source_of
+
+TORCH = re.compile(r"^\s*(import|from)\s+torch\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A training function that can be executed again. Calling it calls the function."""
+
+    function: Callable[[Any], None]
+    source: Source
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether torch is loaded, or is imported by a file of the program once it runs."""
+        if "torch" in sys.modules:
+            return True
+        files = (self.source.root / name for name in self.source.files)
+        return any(TORCH.search(file.read_text("utf-8")) for file in files)
+
+    def __call__(self, run: Any) -> None:
+        """Run the function."""
+        self.function(run)
+
+
+def program(function: Callable[[Any], None]) -> Program:
+    """Mark a function of one argument, the run, as a training program.
+
+    Raises:
+        ProgramError: a lambda, a nested function, or one typed into a notebook or standard input.
+    """
+    return Program(function, source_of(function))
+
+
+def load_program(ref: str, root: Path) -> Program:
+    """Import the program that ``ref`` names under the import root.
+
+    Raises:
+        ProgramError: it cannot be imported, or is no ``@lineage.program``.
+    """
+    found = load(ref, root)
+    if not isinstance(found, Program):
+        raise ProgramError(
+            f"{ref} is not a training program", hint="decorate the function with @lineage.program"
+        )
+    return found

@@ -1,0 +1,80 @@
+"""Where a run leaves what it does: checkpoints, fitted artefacts and measures, in the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select
+
+from lineage.data.fences import check_versions
+from lineage.data.version import Version
+from lineage.errors import FencedError, RunError, RunStoppedError
+from lineage.store import Store
+from lineage.training import checkpoint as checkpoints
+from lineage.training import state as codec
+from lineage.training.checkpoint import Lap
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+
+
+@dataclass(frozen=True)
+class StoreRecorder:
+    """Leaves what a run does in the store."""
+
+    store: Store
+    run_id: str
+    environment: str
+    inputs: Mapping[str, Version]
+
+    def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
+        """Publish a checkpoint; then stop if one of its records is to be forgotten."""
+        checkpoints.publish(self.store, self.run_id, step, state, lap, self.environment)
+        try:
+            check_versions(self.store, self.inputs.values())
+        except FencedError as fenced:
+            raise RunStoppedError(
+                f"run {self.run_id} stopped after step {step}: {fenced.message}",
+                hint="plan and apply the request; the run is part of its impact",
+            ) from fenced
+
+    def fitted(self, ordinal: int, alias: str, value: object) -> None:
+        """Keep a fitted value, or check that a resumed run fitted the same."""
+        data, digest = codec.encode_verified({"fitted": value})
+        blob = self.store.objects.put(data)
+        with self.store.catalogue.write() as session:
+            known = session.scalar(fit_of(self.run_id, ordinal))
+            if known is None:
+                session.add(
+                    tables.Fit(
+                        id=new_id("fit"),
+                        run_id=self.run_id,
+                        ordinal=ordinal,
+                        alias=alias,
+                        object=blob,
+                        digest=digest,
+                        created_at=self.store.clock(),
+                    )
+                )
+            elif known.digest != digest:
+                raise RunError(
+                    f"fit {ordinal} of run {self.run_id} gave another result than before",
+                    hint="a fitted function must depend on its rows alone",
+                )
+
+    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep a selection edge."""
+        with self.store.catalogue.write() as session:
+            session.add(
+                tables.Evaluation(
+                    id=new_id("eval"),
+                    run_id=self.run_id,
+                    alias=alias,
+                    step=step,
+                    metrics=dict(metrics),
+                    created_at=self.store.clock(),
+                )
+            )
+
+
+def fit_of(run_id: str, ordinal: int) -> Select[tables.Fit]:
+    """The artefact a run fitted at its ``ordinal``-th call of ``run.fit``."""
+    return select(tables.Fit).where(tables.Fit.run_id == run_id, tables.Fit.ordinal == ordinal)

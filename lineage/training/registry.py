@@ -1,0 +1,174 @@
+"""Bookkeeping of model versions: which are in use, who was given them, and what must be kept.
+
+Every change has its commitment, written in the same transaction.
+"""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.names import near
+from lineage.store import Store
+from lineage.training.model import find_version
+from storage import ledger
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.errors import NotFoundError, RefusedError
+
+HOLDABLE: dict[str, type[tables.Checkpoint] | type[tables.Fit] | type[tables.ModelVersion]] = {
+    "ckpt": tables.Checkpoint,
+    "fit": tables.Fit,
+    "mv": tables.ModelVersion,
+}
+
+
+def promote(store: Store, version: str, alias: str) -> tables.ModelVersion:
+    """Let ``alias`` name a version: given by id, or by model name, which means its newest.
+
+    Raises:
+        NotFoundError: there is no such version.
+        RefusedError: it was purged.
+    """
+    found = _usable(store, version)
+    with store.catalogue.write() as session:
+        session.merge(
+            tables.Alias(
+                model_id=found.model_id,
+                alias=alias,
+                version_id=found.id,
+                created_at=store.clock(),
+            )
+        )
+        content = {"model": found.model_id, "alias": alias}
+        ledger.commit(session, "promotion", found.id, content, store.clock())
+    return found
+
+
+def publish(store: Store, version: str, recipient: str) -> tables.Publication:
+    """Write down that a version was put in use or given to a recipient.
+
+    Raises:
+        NotFoundError: there is no such version.
+        RefusedError: it was purged.
+    """
+    found = _usable(store, version)
+    publication = tables.Publication(
+        id=new_id("pub"), version_id=found.id, recipient=recipient, created_at=store.clock()
+    )
+    with store.catalogue.write() as session:
+        session.add(publication)
+        content = {"version": found.id, "recipient": recipient}
+        ledger.commit(session, "publication", publication.id, content, store.clock())
+    return publication
+
+
+def withdraw(store: Store, publication_id: str) -> tables.Publication:
+    """Write down that a recipient uses a publication no more.
+
+    Raises:
+        NotFoundError: there is no such publication.
+        RefusedError: it was withdrawn before.
+    """
+    with store.catalogue.write() as session:
+        publication = session.get(tables.Publication, publication_id)
+        if publication is None:
+            raise NotFoundError(
+                f"there is no publication {publication_id}", hint="see `expunge model show NAME`"
+            )
+        if publication.withdrawn_at is not None:
+            raise RefusedError(
+                f"publication {publication_id} was withdrawn on "
+                f"{publication.withdrawn_at:%Y-%m-%d}",
+                hint="there is nothing left to do",
+            )
+        publication.withdrawn_at = store.clock()
+        ledger.commit(session, "withdrawal", publication_id, {}, store.clock())
+        return publication
+
+
+def retire(store: Store, name: str) -> tables.Model:
+    """Take a model out of use: no later plan retrains it, unless an alias or publication is left.
+
+    Raises:
+        NotFoundError: there is no such model; near names are offered.
+        RefusedError: it was retired before.
+    """
+    with store.catalogue.write() as session:
+        model = session.scalar(select(tables.Model).where(tables.Model.name == name))
+        if model is None:
+            names = session.scalars(select(tables.Model.name))
+            raise NotFoundError(f"there is no model {name!r}", hint=near(name, names, "model list"))
+        if model.retired_at is not None:
+            raise RefusedError(
+                f"model {name!r} was retired on {model.retired_at:%Y-%m-%d}",
+                hint="there is nothing left to do",
+            )
+        model.retired_at = store.clock()
+        ledger.commit(session, "retirement", model.id, {}, store.clock())
+        return model
+
+
+def hold(store: Store, artefact_id: str, reason: str) -> tables.Hold:
+    """Keep a checkpoint, fitted artefact or model version from purge.
+
+    Raises:
+        NotFoundError: there is no such artefact.
+        RefusedError: it was purged, or is of a kind that purge never destroys.
+    """
+    with store.catalogue.write() as session:
+        _require_kept(session, artefact_id)
+        held = tables.Hold(
+            id=new_id("hold"), artefact_id=artefact_id, reason=reason, created_at=store.clock()
+        )
+        session.add(held)
+        content = {"artefact": artefact_id, "reason": reason}
+        ledger.commit(session, "hold", held.id, content, store.clock())
+    return held
+
+
+def release(store: Store, hold_id: str) -> tables.Hold:
+    """End a hold; what it kept can be purged by the next plan.
+
+    Raises:
+        NotFoundError: there is no such hold.
+        RefusedError: it was released before.
+    """
+    with store.catalogue.write() as session:
+        held = session.get(tables.Hold, hold_id)
+        if held is None:
+            raise NotFoundError(f"there is no hold {hold_id}", hint="see `expunge status`")
+        if held.released_at is not None:
+            raise RefusedError(
+                f"hold {hold_id} was released on {held.released_at:%Y-%m-%d}",
+                hint="there is nothing left to do",
+            )
+        held.released_at = store.clock()
+        ledger.commit(session, "release", hold_id, {}, store.clock())
+        return held
+
+
+def _usable(store: Store, version: str) -> tables.ModelVersion:
+    found = find_version(store, version)
+    if found.purged_at is not None:
+        raise RefusedError(
+            f"model version {found.id} was purged on {found.purged_at:%Y-%m-%d}",
+            hint="it learned from forgotten records; use the version that replaced it",
+        )
+    return found
+
+
+def _require_kept(session: Session, artefact_id: str) -> None:
+    table = HOLDABLE.get(artefact_id.partition("-")[0])
+    if table is None:
+        raise RefusedError(
+            "only what a plan may purge can be held",
+            hint="hold a checkpoint (ckpt-…), a fitted artefact (fit-…) or a model version (mv-…)",
+        )
+    artefact = session.execute(select(table.purged_at).where(table.id == artefact_id)).first()
+    if artefact is None:
+        raise NotFoundError(f"there is no {artefact_id}", hint="see `expunge model list`")
+    (purged_at,) = artefact
+    if purged_at is not None:
+        raise RefusedError(
+            f"{artefact_id} was purged on {purged_at:%Y-%m-%d}",
+            hint="there is nothing left to hold",
+        )

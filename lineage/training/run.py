@@ -1,0 +1,265 @@
+"""What a program is given: its data, its step counter, and the way to be restored.
+
+Rows enter only through ``Run.batches``. Everything a program may know of a dataset beforehand is
+nominal, so the same function trains with and without some records and nothing else changes.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from hashlib import blake2b
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lineage.data.version import Version
+from lineage.errors import ProgramError
+from lineage.schedule import Records, Schedule, shards_of
+from lineage.training.batch import Batch, Handle
+from lineage.training.checkpoint import Lap
+from lineage.training.specification import RunSpec
+
+Predictor = Callable[[Batch], ArrayLike]
+"""From a batch to one row of probabilities, or one value, a record."""
+
+
+class Stateful(Protocol):
+    """Anything whose state can be taken and put back, as every torch module and optimizer can."""
+
+    def state_dict(self) -> Any:
+        """The state, as encodable values."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> object:
+        """Put a state back."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where a run leaves what it does; the executor behind it knows the store."""
+
+    def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
+        """Keep the state after ``step`` steps."""
+        ...
+
+    def fitted(self, ordinal: int, alias: str, value: object) -> None:
+        """Keep what was fitted on all rows of an input that the run may see."""
+        ...
+
+    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep a measure that may have steered a choice."""
+        ...
+
+
+class Config(SimpleNamespace):
+    """The program's own settings, by attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ProgramError(
+            f"the program asks for config.{name}, which was not set",
+            hint=f"pass --set {name}=VALUE, or use run.config.get({name!r}, default)",
+        )
+
+    def get(self, name: str, default: Any) -> Any:
+        """A setting, or a default."""
+        return vars(self).get(name, default)
+
+
+class Run:
+    """One execution of a program, from a start state, over immutable dataset versions.
+
+    ``step`` counts nominal optimizer steps done; ``steps`` is the nominal length, ``until`` where
+    this execution ends. ``start`` is the state to restore, at ``first_step``.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        inputs: Mapping[str, Version],
+        schedule: Schedule,
+        recorder: Recorder,
+        *,
+        start: Mapping[str, object],
+        first_step: int,
+        consumed: str,
+    ) -> None:
+        self.config = Config(**spec.config)
+        self.step = first_step
+        self.until = schedule.steps
+        self.tracked: dict[str, Stateful] = {}
+        self.predict: Predictor | None = None
+        self.generators: set[str] = set()
+        self._spec = spec
+        self._inputs = inputs
+        self._schedule = schedule
+        self._recorder = recorder
+        self._start = start
+        self._consumed = consumed
+        self._fits = 0
+        self._began = False
+        self.seed: Callable[[int], None] = lambda step: None
+
+    @property
+    def steps(self) -> int:
+        """The nominal number of optimizer steps of the whole run."""
+        return self._schedule.steps
+
+    def dataset(self, alias: str) -> Handle:
+        """A handle to the input of this alias: by default the dataset's name.
+
+        Raises:
+            ProgramError: the run has no such input.
+        """
+        if alias not in self._spec.handles:
+            known = ", ".join(sorted(self._spec.handles))
+            raise ProgramError(
+                f"the program asks for dataset {alias!r}, but this run has {known}",
+                hint=f"pass --dataset {alias}=NAME",
+            )
+        return Handle(alias, self._spec.handles[alias])
+
+    def track(self, **objects: Stateful) -> None:
+        """Make objects part of every checkpoint; each is restored here where the run has a start.
+
+        Raises:
+            ProgramError: training has begun, or the start does not hold one of them.
+        """
+        if self._began:
+            raise ProgramError(
+                "run.track was called after training began", hint="call it before run.batches"
+            )
+        for name, thing in objects.items():
+            self.tracked[name] = thing
+            if not self._start or (self.step == 0 and name not in self._spec.restore):
+                continue
+            if name not in self._start:
+                raise ProgramError(
+                    f"the checkpoint this run starts from holds no {name!r}",
+                    hint="track the same names as the program that wrote it",
+                )
+            thing.load_state_dict(self._start[name])
+
+    def predictor(self, function: Predictor) -> None:
+        """Say how the tracked model predicts: from a batch to probabilities, a row a record."""
+        self.predict = function
+
+    def randomness(self, *generators: str) -> None:
+        """Ask for other generators than torch's to be seeded a step: ``numpy``, ``random``."""
+        self.generators.update(generators)
+
+    def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
+        """Fit something on all present rows that this run may see; they all influence every step.
+
+        In a sharded run these are the rows of its own shard: other shards stay isolated.
+        """
+        value = function(self._all_rows(handle, shard_only=True))
+        self._recorder.fitted(self._fits, handle.alias, value)
+        self._fits += 1
+        return value
+
+    def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
+        """Measure on all present rows of a dataset; recorded as selection, not as training."""
+        metrics = function(self._all_rows(handle, shard_only=False))
+        self._recorder.evaluated(handle.alias, self.step, metrics)
+        return metrics
+
+    def batches(self, handle: Handle) -> Iterator[Batch]:
+        """The scheduled batches from the present step on; one batch is one optimizer step.
+
+        Random numbers are seeded for each step. Steps with fewer than ``min_batch`` present records
+        are passed over: they count, and have no effect.
+
+        Raises:
+            ProgramError: another dataset than the scheduled one, or asked for twice.
+        """
+        if handle.alias != self._spec.train:
+            raise ProgramError(
+                f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
+                hint="name the dataset to train on first: --dataset NAME",
+            )
+        if self._began:
+            raise ProgramError("run.batches was called twice", hint="loop over it once")
+        self._began = True
+        return self._train(self._inputs[handle.alias])
+
+    def _train(self, version: Version) -> Iterator[Batch]:
+        present = version.present
+        clock = _LapClock(self.step, version.salt, self._consumed)
+        due = _cadence(self._schedule.boundaries, self._spec.checkpoint_every)
+        fewest, column = self._spec.min_batch, cache(version.column)
+        if self.step >= self.until:
+            return
+        for epoch in self._schedule.epochs(present.records, self.step):
+            rows = present.positions[epoch.order]
+            keys = present.records.keys[epoch.order]
+            begin = max(self.step - epoch.first, 0)
+            ends = epoch.offsets[begin:].tolist()
+            unread = low = ends[0]
+            for step, high in enumerate(ends[1:], epoch.first + begin):
+                if high - low < fewest:
+                    clock.consume(keys[unread:low])
+                    clock.skipped += 1
+                    unread = high
+                else:
+                    self.seed(step)
+                    yield Batch(column, rows[low:high], keys[low:high])
+                low = high
+                self.step = step + 1
+                if self.step in due:
+                    clock.consume(keys[unread:high])
+                    unread = high
+                    self._recorder.checkpoint(self.step, self._state(), clock.lap())
+                    if self.step >= self.until:
+                        return
+                    clock = _LapClock(self.step, version.salt, clock.digest())
+            clock.consume(keys[unread:])
+
+    def _state(self) -> dict[str, object]:
+        return {name: thing.state_dict() for name, thing in self.tracked.items()}
+
+    def _all_rows(self, handle: Handle, *, shard_only: bool) -> Batch:
+        version = self._inputs[handle.alias]
+        present = version.present
+        rows = np.lexsort((present.records.keys,))
+        if shard_only:
+            rows = rows[_in_shard(present.records, version.salt, self._spec)[rows]]
+        return Batch(version.column, present.positions[rows], present.records.keys[rows])
+
+
+class _LapClock:
+    """Counts what a segment consumed.
+
+    It is told of runs of steps at once: the chain hash is the same, and each step costs less.
+    """
+
+    def __init__(self, first_step: int, salt: bytes, consumed: str) -> None:
+        self.first_step = first_step
+        self.visits = 0
+        self.skipped = 0
+        self._chain = blake2b(bytes.fromhex(consumed), digest_size=32, key=salt)
+        self._began = time.perf_counter()
+
+    def consume(self, keys: NDArray[np.uint64]) -> None:
+        self.visits += len(keys)
+        self._chain.update(keys.data)
+
+    def digest(self) -> str:
+        return self._chain.hexdigest()
+
+    def lap(self) -> Lap:
+        seconds = time.perf_counter() - self._began
+        return Lap(self.first_step, self.visits, self.skipped, seconds, self.digest())
+
+
+def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
+    """After how many steps checkpoints are due."""
+    regular = () if every is None else range(every, boundaries[-1] + 1, every)
+    return frozenset((*boundaries, *regular))
+
+
+def _in_shard(records: Records, salt: bytes, spec: RunSpec) -> NDArray[np.bool_]:
+    shards = shards_of(records.placement, salt, spec.schedule.shards)
+    inside: NDArray[np.bool_] = shards == spec.schedule.shard
+    return inside

@@ -1,0 +1,43 @@
+"""A run as it is written down: all that decides its result, but data, source and the salt."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lineage.schedule import ScheduleSpec
+
+
+class RunSpec(BaseModel):
+    """The frozen specification of one run.
+
+    ``handles`` says per alias what a program may know of a dataset: nominal length, columns and
+    numbers of categories. ``train`` is the alias whose records the schedule spreads over steps.
+    ``restore`` names the tracked objects that a start from another run's checkpoint fills.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: ScheduleSpec
+    train: str
+    handles: dict[str, "HandleSpec"]
+    config: dict[str, Any] = Field(default_factory=dict)
+    restore: tuple[str, ...] = ()
+    min_batch: int = Field(default=2, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    threads: int = Field(default=1, ge=1)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run's random numbers: the schedule's, apart for every shard."""
+        return (self.schedule.seed * 0x9E3779B97F4A7C15 + self.schedule.shard) % 2**63
+
+
+class HandleSpec(BaseModel):
+    """What a program is told of a dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    nominal: int
+    columns: tuple[str, ...]
+    categories: dict[str, int]
