@@ -1,0 +1,128 @@
+"""The ladder of claims: what may be said of a removal, never more than its evidence bears.
+
+Parameters alone cannot prove forgetting (Thudi et al. 2021, arXiv 2110.11891); only the procedure
+can be checked. So every claim here is about what was executed on which rows.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+LIMIT = (
+    "Model parameters cannot show that something was forgotten; this claim is about the procedure: "
+    "which records each step was executed on."
+)
+
+
+class Claim(StrEnum):
+    """What can be said, strongest first."""
+
+    REPLAY_VERIFIED = "replay-verified"
+    EXACT_REPRODUCIBLE = "exact-reproducible"
+    EXACT_BY_PROVENANCE = "exact-by-provenance"
+
+
+class Verdict(StrEnum):
+    """How the checks behind a claim came out."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Evidence(_Frozen):
+    """What was found about a plan's outcome.
+
+    ``tainted`` are members or restarts of the new versions that still descend from the forgotten;
+    ``probes`` tell whether bits were reproduced; ``environments`` name what differs between the
+    original execution and the replays; ``changed`` the source files that are not as recorded.
+    """
+
+    tainted: tuple[str, ...]
+    restarts: dict[str, str | None]
+    probes: dict[str, bool]
+    environments: tuple[str, ...]
+    changed: tuple[str, ...]
+    held: tuple[str, ...]
+    nominal: dict[str, tuple[int, ...]]
+
+
+class Twin(_Frozen):
+    """A model version beside its from-scratch twin; without a twin digest, ``why`` not."""
+
+    version: str
+    model_digest: str
+    twin_digest: str | None
+    members: tuple[str, ...] = ()
+    twin_members: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether every byte of weights and optimizer state is the same."""
+        return self.twin_digest == self.model_digest
+
+
+class Statement(_Frozen):
+    """A claim, why it is no stronger, and what it rests on."""
+
+    claim: Claim
+    reason: str
+    caveats: tuple[str, ...]
+    limit: str = LIMIT
+
+
+def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement, Verdict]:
+    """The strongest claim that the evidence bears, and the verdict beside it."""
+    caveats = _caveats(evidence)
+    claim, reason = _without_twin(evidence)
+    if evidence.tainted:
+        what = ", ".join(evidence.tainted)
+        return _say(claim, f"{what} descend from the forgotten records", caveats), Verdict.FAILED
+    if twins is None:
+        return _say(claim, reason, caveats), Verdict.PASSED
+    missing = [twin for twin in twins if twin.twin_digest is None]
+    if missing:
+        return _say(claim, f"no twin: {missing[0].why}", caveats), Verdict.INCONCLUSIVE
+    differing = [twin.version for twin in twins if not twin.equal]
+    if differing:
+        what = ", ".join(differing)
+        return _say(claim, f"{what} differs from its twin", caveats), Verdict.FAILED
+    if evidence.held:
+        return _say(claim, reason, caveats), Verdict.PASSED
+    reason = "a model trained from scratch on the retained rows has equal digests"
+    return _say(Claim.REPLAY_VERIFIED, reason, caveats), Verdict.PASSED
+
+
+def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
+    continued = [run for run, restart in evidence.restarts.items() if restart is not None]
+    if evidence.held:
+        return Claim.EXACT_BY_PROVENANCE, f"{', '.join(evidence.held)} is kept under a hold"
+    if evidence.changed:
+        return Claim.EXACT_BY_PROVENANCE, f"the program changed: {', '.join(evidence.changed)}"
+    if not evidence.restarts:
+        return Claim.EXACT_REPRODUCIBLE, "no model in use learned from the forgotten records"
+    if not continued:
+        return Claim.EXACT_REPRODUCIBLE, "every replay ran from scratch on the retained rows"
+    if evidence.environments:
+        different = "; ".join(evidence.environments)
+        return Claim.EXACT_BY_PROVENANCE, f"replayed in another environment: {different}"
+    if not evidence.probes:
+        return Claim.EXACT_BY_PROVENANCE, "no recorded segment is left to probe bits with"
+    if not all(evidence.probes.values()):
+        return Claim.EXACT_BY_PROVENANCE, "the probe shows that bits do not come out the same here"
+    return Claim.EXACT_REPRODUCIBLE, "clean starts, filtered replays, and the probe passed"
+
+
+def _caveats(evidence: Evidence) -> tuple[str, ...]:
+    sizes = "; ".join(f"{run}: {', '.join(map(str, n))}" for run, n in evidence.nominal.items())
+    return (f"nominal sizes frozen at the first train: {sizes}",) if sizes else ()
+
+
+def _say(claim: Claim, reason: str, caveats: tuple[str, ...]) -> Statement:
+    return Statement(claim=claim, reason=reason, caveats=caveats)

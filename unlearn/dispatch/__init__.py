@@ -1,0 +1,1 @@
+"""Carrying plans out: a journal of tasks, and the processes that work it off."""

@@ -1,0 +1,77 @@
+"""Driving a plan to its end: each task as soon as what it depends on is done."""
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Protocol
+
+from lineage.store import Store
+from unlearn.dispatch import journal
+from unlearn.dispatch.debug import InProcess
+from unlearn.dispatch.journal import Ownership
+from unlearn.dispatch.worker import Options
+from unlearn.plan.freshness import check_fresh
+from unlearn.plan.model import Task
+
+
+class Workers(Protocol):
+    """Where tasks are carried out."""
+
+    def submit(self, ownership: Ownership, task_id: str, options: Options) -> "Future[None]":
+        """Start a task."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every worker."""
+        ...
+
+
+def apply(
+    store: Store,
+    plan_id: str,
+    workers: Workers | None = None,
+    options: Options = Options(),  # noqa: B008
+    progress: Callable[[Task, str], None] = lambda task, state: None,
+) -> dict[str, dict[str, Any]]:
+    """Carry out a plan, or what is left of it; returns the tasks' results by id.
+
+    Without ``workers`` the tasks run here, one after the other. Idempotent: tasks that are done are
+    not done again. A failed or interrupted plan keeps what was done, for the next call to take up.
+
+    Raises:
+        StalePlanError: the graph changed in a way that touches the plan.
+        PlanError: it is applied, or being applied elsewhere.
+    """
+    workers = workers or InProcess(store)
+    check_fresh(store, plan_id)
+    ownership = journal.own(store, plan_id)
+    state = "failed"
+    try:
+        _drive(store, ownership, workers, options, progress)
+        state = "applied"
+    finally:
+        workers.close()
+        journal.release(store, ownership, state)
+    return journal.results(store, plan_id)
+
+
+def _drive(
+    store: Store,
+    ownership: Ownership,
+    workers: Workers,
+    options: Options,
+    progress: Callable[[Task, str], None],
+) -> None:
+    done = set(journal.results(store, ownership.plan_id))
+    waiting = [task for task in ownership.plan.tasks if task.id not in done]
+    running: dict[Future[None], Task] = {}
+    while waiting or running:
+        for task in [task for task in waiting if done.issuperset(task.depends_on)]:
+            waiting.remove(task)
+            progress(task, "started")
+            running[workers.submit(ownership, task.id, options)] = task
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            task = running.pop(future)
+            future.result()
+            done.add(task.id)
+            progress(task, "done")

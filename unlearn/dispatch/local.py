@@ -1,0 +1,24 @@
+"""Workers as processes on this machine."""
+
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+
+from lineage.store import Store
+from unlearn.dispatch.journal import Ownership
+from unlearn.dispatch.worker import Options, work
+
+
+class LocalWorkers:
+    """A pool of spawned processes; each opens the store for itself."""
+
+    def __init__(self, store: Store, workers: int) -> None:
+        self._store = store
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def submit(self, ownership: Ownership, task_id: str, options: Options) -> "Future[None]":
+        """Start a task."""
+        return self._pool.submit(work, self._store.path, ownership, task_id, options)
+
+    def close(self) -> None:
+        """Drop what has not started, wait for the rest."""
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,48 @@
+"""One task, in whatever process it is carried out: kinds are known by name only."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineage.store import Store
+from unlearn.dispatch import journal
+from unlearn.dispatch.journal import Ownership
+from unlearn.plan.model import Plan, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a plan is applied: ``twin`` adds a from-scratch twin to the check."""
+
+    twin: bool = False
+    allow_changed: bool = False
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task may use: the store, its plan, the results before it, and how it is applied."""
+
+    store: Store
+    plan_id: str
+    plan: Plan
+    task: Task
+    results: dict[str, dict[str, Any]]
+    options: Options
+
+
+def work(path: Path, ownership: Ownership, task_id: str, options: Options) -> None:
+    """Carry out a task of the store at ``path``, unless it is already done, and keep its result."""
+    with Store.open(path) as store:
+        perform(store, ownership, task_id, options)
+
+
+def perform(store: Store, ownership: Ownership, task_id: str, options: Options) -> None:
+    """Carry out a task of an open store, unless it is already done, and keep its result."""
+    if not journal.start(store, ownership, task_id):
+        return
+    task = ownership.plan.task(task_id)
+    module = importlib.import_module(f"unlearn.tasks.{task.work.kind}")
+    done = journal.results(store, ownership.plan_id)
+    context = Context(store, ownership.plan_id, ownership.plan, task, done, options)
+    journal.complete(store, ownership, task_id, module.execute(context))

@@ -1,0 +1,91 @@
+"""Erasing rows and salts from every chunk that holds them; their commitments stay."""
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.identity import Positions
+from lineage.data.version import chunks_of, contains
+from lineage.store import Store
+from storage import manifests
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.intake import Column
+
+
+def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
+    """Null the rows in new chunks and destroy the old ones; returns how many chunks changed."""
+    for dataset_id, positions in rows.items():
+        with store.catalogue.read() as session:
+            chunks = chunks_of(session, dataset_id, 2**62)
+        for chunk in chunks:
+            index = manifests.read_index(store.objects, (chunk,))
+            if contains(positions, index.positions).any():
+                _replace(store, chunk, manifests.redact(store.objects, chunk, positions), plan_id)
+        _forget_labels(store, dataset_id)
+    return _destroy_old(store, plan_id)
+
+
+def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> None:
+    with store.catalogue.write() as session:
+        row = session.scalars(
+            select(tables.Chunk).where(
+                tables.Chunk.manifest == old.manifest, tables.Chunk.data == old.data
+            )
+        ).one()
+        for kind in ("manifest", "data"):
+            session.add(
+                tables.Redaction(
+                    id=new_id("redact"),
+                    chunk_id=row.id,
+                    plan_id=plan_id,
+                    kind=kind,
+                    old=getattr(old, kind),
+                    new=getattr(new, kind),
+                    created_at=store.clock(),
+                )
+            )
+        row.manifest = new.manifest
+        row.data = new.data
+
+
+def _forget_labels(store: Store, dataset_id: str) -> None:
+    """Erase category labels that no row has any more; their codes stay."""
+    with store.catalogue.write() as session:
+        dataset = session.get_one(tables.Dataset, dataset_id)
+        columns = tuple(Column.model_validate(column) for column in dataset.columns)
+        labelled = [column for column in columns if column.categories]
+        chunks = chunks_of(session, dataset_id, 2**62)
+        codes = manifests.read_rows(store.objects, chunks, labelled)
+        dataset.columns = [
+            _kept_labels(column, codes[column.name]).model_dump(mode="json")
+            if column.categories
+            else column.model_dump(mode="json")
+            for column in columns
+        ]
+
+
+def _kept_labels(column: Column, codes: np.ndarray) -> Column:
+    used = set(np.unique(codes).tolist())
+    labels = tuple(label if code in used else None for code, label in enumerate(column.categories))
+    return column.model_copy(update={"categories": labels})
+
+
+def _destroy_old(store: Store, plan_id: str) -> int:
+    """Delete the files that redactions replaced; also those a crash left."""
+    with store.catalogue.read() as session:
+        replaced = session.execute(
+            select(tables.Redaction.chunk_id, tables.Redaction.old).where(
+                tables.Redaction.plan_id == plan_id
+            )
+        ).all()
+        kept = _in_use(session)
+    for _, digest in replaced:
+        if digest not in kept:
+            store.objects.delete(digest)
+    return len({chunk for chunk, _ in replaced})
+
+
+def _in_use(session: Session) -> set[str]:
+    rows = session.execute(select(tables.Chunk.manifest, tables.Chunk.data)).all()
+    return {digest for row in rows for digest in row}

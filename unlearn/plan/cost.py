@@ -1,0 +1,60 @@
+"""What work costs: record visits, which are exact, and expected seconds, from what was recorded."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.identity import Positions
+from lineage.data.version import contains, open_version
+from lineage.schedule import schedule_for
+from lineage.store import Store
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+from unlearn.plan.world import CheckpointFacts
+
+
+def retained_visits(
+    store: Store, session: Session, segments: Iterable[str], forget: Positions
+) -> dict[str, int]:
+    """Visits that each of these segments has when executed without the forgotten positions.
+
+    Exact: steps that fall below ``min_batch`` are passed over, as the executor does.
+    """
+    wanted = set(segments)
+    by_run: dict[str, list[tuple[tables.Segment, int]]] = {}
+    for segment, step in session.execute(
+        select(tables.Segment, tables.Checkpoint.step).join(
+            tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id
+        )
+    ):
+        if segment.id in wanted:
+            by_run.setdefault(segment.run_id, []).append((segment, step))
+    visits = {}
+    for run_id, laps in by_run.items():
+        sizes = _sizes(store, session, run_id, forget)
+        for segment, step in laps:
+            visits[segment.id] = int(sizes[segment.first_step : step].sum())
+    return visits
+
+
+def seconds(checkpoints: Iterable[CheckpointFacts]) -> float:
+    """Expected seconds to make these checkpoints again, by what their segments took before.
+
+    An upper estimate: the forgotten records' share of the time is not taken off.
+    """
+    return round(sum(each.seconds for each in checkpoints), 3)
+
+
+def _sizes(store: Store, session: Session, run_id: str, forget: Positions) -> np.ndarray:
+    """Present records a step, with steps below ``min_batch`` as zero: (steps,)."""
+    run = session.get_one(tables.Run, run_id)
+    spec = RunSpec.model_validate(run.specification)
+    version = open_version(store, session.get_one(tables.RunInput, (run_id, spec.train)).version_id)
+    present = version.present
+    kept = ~contains(forget.get(version.dataset.id, BitMap()), present.positions)
+    schedule = schedule_for(spec.schedule, version.salt)
+    sizes = schedule.sizes(present.records.keys[kept], present.records.placement[kept])
+    return np.where(sizes < spec.min_batch, 0, sizes)

@@ -1,0 +1,1 @@
+"""The steps of planning: pure functions, one a file."""

@@ -1,0 +1,55 @@
+"""The tasks after the last replay: aggregate, check, publish, purge."""
+
+from collections.abc import Sequence
+
+from unlearn.impact import Impact
+from unlearn.plan.model import Aggregate, Check, Kept, Made, Publish, Purge, Task
+from unlearn.plan.world import VersionFacts, World
+
+
+def finish(
+    world: World, impact: Impact, affected: Sequence[VersionFacts], tasks: Sequence[Task]
+) -> tuple[Task, ...]:
+    """The whole DAG in an order that respects it: ``tasks``, then what follows from them."""
+    makers = {task.work.run_id: task.id for task in tasks if task.work.kind == "replay"}
+    aggregates = tuple(
+        _aggregate(world, number, version, makers) for number, version in enumerate(affected, 1)
+    )
+    so_far = (*tasks, *aggregates)
+    check = _task("check", so_far, Check(), "evidence is gathered while what it needs exists")
+    publish = _task("publish", (check,), Publish(), "the replacements passed their check")
+    purge = _task(
+        "purge",
+        (publish,),
+        Purge(
+            checkpoints=tuple(c for c in sorted(impact.checkpoints) if world.checkpoints[c].kept),
+            fits=tuple(sorted(world.fits)),
+            versions=tuple(version.id for version in world.versions if version.tainted),
+        ),
+        "what descends from the forgotten records, and their rows and salts, may not stay",
+    )
+    return (*so_far, check, publish, purge)
+
+
+def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[str, str]) -> Task:
+    members: dict[int, Made | Kept] = {}
+    for shard, member in version.members.items():
+        facts = world.checkpoints[member]
+        if facts.tainted:
+            members[shard] = Made(task=makers[facts.run_id], step=facts.step)
+        else:
+            members[shard] = Kept(checkpoint_id=member)
+    made = [member.task for member in members.values() if isinstance(member, Made)]
+    return Task(
+        id=f"aggregate-{number}",
+        depends_on=tuple(dict.fromkeys(made)),
+        work=Aggregate(version_id=version.id, members=members),
+        visits=0,
+        seconds=0.0,
+        reason=f"{version.model} v{version.sequence} is in use and learned from the forgotten",
+    )
+
+
+def _task(name: str, after: Sequence[Task], work: Check | Publish | Purge, reason: str) -> Task:
+    ends = tuple(task.id for task in after)
+    return Task(id=name, depends_on=ends, work=work, visits=0, seconds=0.0, reason=reason)

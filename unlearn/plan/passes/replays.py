@@ -1,0 +1,49 @@
+"""The replay tasks: one a chain, after the chain it starts from and the data it reads."""
+
+from collections.abc import Mapping
+
+from unlearn.plan.cost import seconds
+from unlearn.plan.model import Replay, Task
+from unlearn.plan.passes.restarts import Chain
+from unlearn.plan.world import World
+
+
+def replays(
+    world: World, chains: tuple[Chain, ...], makers: Mapping[str, tuple[str, ...]]
+) -> tuple[Task, ...]:
+    """A task for each chain; ``makers`` gives, per run, the tasks that make its inputs anew."""
+    names = {chain.run_id: f"replay-{number}" for number, chain in enumerate(chains, 1)}
+    return tuple(_replay(world, chain, names, makers.get(chain.run_id, ())) for chain in chains)
+
+
+def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[str, ...]) -> Task:
+    restart, step = chain.restart, 0
+    if restart is not None:
+        facts = world.checkpoints[restart]
+        step = facts.step
+        restart = names[facts.run_id] if chain.again else restart
+    upstream = (restart,) if chain.again and restart is not None else ()
+    return Task(
+        id=names[chain.run_id],
+        depends_on=(*upstream, *makers),
+        work=Replay(
+            run_id=chain.run_id,
+            restart=restart,
+            restart_step=step,
+            first_step=chain.first_step,
+            until=chain.until,
+            fallback_from=chain.fallback_from,
+        ),
+        visits=chain.visits,
+        seconds=seconds(chain.checkpoints),
+        reason=_reason(chain, step),
+    )
+
+
+def _reason(chain: Chain, step: int) -> str:
+    origin = "no checkpoint before the forgotten records is left: from scratch"
+    if chain.restart is not None:
+        origin = f"{chain.restart} at step {step} is the last clean state"
+    if chain.fallback_from is not None:
+        origin += f"; {chain.fallback_from} would have served but is damaged"
+    return f"{chain.run_id} trained on the forgotten records; {origin}"

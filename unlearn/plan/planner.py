@@ -1,0 +1,208 @@
+"""Planning: the cheapest exact way to forget, as a frozen plan, which is all that it writes."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.closure import Closure
+from lineage.data.fences import forgotten
+from lineage.data.identity import Positions
+from lineage.store import Store
+from storage import ledger
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.errors import NotFoundError
+from storage.manifests import dump_bitmap, load_bitmap
+from unlearn.claim import Claim
+from unlearn.impact import Impact, impact
+from unlearn.plan.cost import retained_visits
+from unlearn.plan.model import Affected, Plan, Task, Transform
+from unlearn.plan.passes.alternatives import full_retrain, rejected
+from unlearn.plan.passes.finish import finish
+from unlearn.plan.passes.interim import interims
+from unlearn.plan.passes.needed import needed, needed_checkpoints
+from unlearn.plan.passes.probes import probes
+from unlearn.plan.passes.replays import replays
+from unlearn.plan.passes.restarts import restarts
+from unlearn.plan.world import World, world
+from unlearn.request.lifecycle import forget_sets, open_requests
+
+
+def make_plan(store: Store, request_ids: Sequence[str]) -> tuple[str, Plan]:
+    """Plan some open requests together and record the plan; returns its id and what it says.
+
+    Raises:
+        NotFoundError: a request does not exist.
+        RequestError: a request is done or cancelled.
+    """
+    plan = draft(store, request_ids)
+    with store.catalogue.write() as session:
+        content = plan.model_dump(mode="json")
+        row = tables.Plan(
+            id=new_id("plan"),
+            state="ready",
+            graph_revision=plan.graph_revision,
+            body=content,
+            digest=ledger.json_digest(content),
+            fence=0,
+            created_at=store.clock(),
+        )
+        session.add(row)
+        session.flush()
+        session.add_all(
+            tables.PlanRequest(plan_id=row.id, request_id=each) for each in plan.requests
+        )
+        session.add_all(tables.Lease(plan_id=row.id, checkpoint_id=each) for each in leased(plan))
+        ledger.commit(session, "plan", row.id, {"digest": row.digest}, store.clock())
+    return row.id, plan
+
+
+def draft(store: Store, request_ids: Sequence[str]) -> Plan:
+    """The plan for some requests as the store is now; nothing is written."""
+    with store.catalogue.read() as session:
+        requests = open_requests(session, request_ids)
+        revision = ledger.revision(session)
+        wanted = forget_sets(session, [request.id for request in requests])
+        gone = _all_forgotten(session)
+    found = impact(store, wanted)
+    with store.catalogue.read() as session:
+        snapshot = world(session, found, retained_visits(store, session, found.segments, gone))
+        return _assemble(
+            store,
+            session,
+            tuple(request.id for request in requests),
+            revision,
+            gone,
+            found,
+            snapshot,
+        )
+
+
+def load_plan(session: Session, plan_id: str) -> tuple[tables.Plan, Plan]:
+    """A recorded plan: its row and what it says.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = session.get(tables.Plan, plan_id)
+    if row is None:
+        raise NotFoundError(f"there is no plan {plan_id}", hint="see `expunge status`")
+    return row, Plan.model_validate(row.body)
+
+
+def decoded(forget: Mapping[str, str]) -> Positions:
+    """A plan's forgotten positions: dataset id → positions."""
+    return {dataset: load_bitmap(base64.b64decode(data)) for dataset, data in forget.items()}
+
+
+def leased(plan: Plan) -> tuple[str, ...]:
+    """The checkpoints a plan needs until it is applied."""
+    restarted = (
+        task.work.restart
+        for task in plan.tasks
+        if task.work.kind == "replay" and (task.work.restart or "").startswith("ckpt-")
+    )
+    return tuple(dict.fromkeys(each for each in restarted if each is not None))
+
+
+def _assemble(
+    store: Store,
+    session: Session,
+    requests: tuple[str, ...],
+    revision: int,
+    gone: Positions,
+    found: Impact,
+    snapshot: World,
+) -> Plan:
+    affected = needed(snapshot)
+    chains = restarts(snapshot, needed_checkpoints(snapshot, affected), _usable(store, session))
+    transforms, makers = _transforms(session, found.closure, snapshot)
+    replayed = replays(snapshot, chains, makers)
+    visits = sum(task.visits for task in replayed)
+    full_visits, full_seconds = full_retrain(snapshot, affected)
+    early = (*probes(session, snapshot, chains), *interims(snapshot, affected))
+    tasks = finish(snapshot, found, affected, (*early, *transforms, *replayed))
+    return Plan(
+        requests=requests,
+        graph_revision=revision,
+        forget={each: base64.b64encode(dump_bitmap(gone[each])).decode() for each in sorted(gone)},
+        records=sum(map(len, found.closure.forgotten.values())),
+        affected=Affected(
+            runs=tuple(sorted({snapshot.checkpoints[c].run_id for c in found.checkpoints})),
+            segments=tuple(sorted(found.segments)),
+            checkpoints=tuple(sorted(found.checkpoints)),
+            versions=tuple(sorted(found.versions)),
+        ),
+        total_checkpoints=sum(each.kept for each in snapshot.checkpoints.values()),
+        tasks=tasks,
+        visits=visits,
+        seconds=round(sum(task.seconds for task in tasks), 3),
+        full_retrain_visits=full_visits,
+        full_retrain_seconds=full_seconds,
+        claim_possible=Claim.EXACT_BY_PROVENANCE
+        if _held(session, found)
+        else Claim.REPLAY_VERIFIED,
+        notes=_notes(session, found, affected),
+        rejected=rejected(snapshot, chains, visits, full_visits),
+    )
+
+
+def _all_forgotten(session: Session) -> Positions:
+    """Every position that any request names which was not cancelled."""
+    found = {each: forgotten(session, each) for each in session.scalars(select(tables.Dataset.id))}
+    return {dataset: positions for dataset, positions in found.items() if positions}
+
+
+def _usable(store: Store, session: Session) -> Callable[[str], bool]:
+    """Whether a checkpoint's bytes are there and sound."""
+
+    def usable(checkpoint_id: str) -> bool:
+        return store.objects.verify(session.get_one(tables.Checkpoint, checkpoint_id).object)
+
+    return usable
+
+
+def _transforms(
+    session: Session, affected: Closure, snapshot: World
+) -> tuple[tuple[Task, ...], dict[str, tuple[str, ...]]]:
+    """A task for each transform to execute again, and, per run, those that make its inputs."""
+    tasks: list[Task] = []
+    outputs: dict[str, list[str]] = {}
+    for number, transform_id in enumerate(affected.stale, 1):
+        row = session.get_one(tables.Transform, transform_id)
+        task = Task(
+            id=f"transform-{number}",
+            depends_on=tuple(each.id for each in tasks),
+            work=Transform(transform_id=transform_id),
+            visits=0,
+            seconds=0.0,
+            reason=f"{row.ref} had the forgotten rows in sight: its output is made anew",
+        )
+        tasks.append(task)
+        made = session.get_one(tables.DatasetVersion, row.output_id).dataset_id
+        outputs.setdefault(made, []).append(task.id)
+    makers = {
+        run.id: tuple(task for given in run.datasets for task in outputs.get(given, ()))
+        for run in snapshot.runs.values()
+    }
+    return tuple(tasks), makers
+
+
+def _held(session: Session, found: Impact) -> bool:
+    holds = session.scalars(
+        select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
+    )
+    return any(each in found.checkpoints | found.versions for each in holds)
+
+
+def _notes(session: Session, found: Impact, affected: Sequence[object]) -> tuple[str, ...]:
+    notes = []
+    if not found.exposures:
+        notes.append("no recorded run trained on these records: nothing learned from them")
+    elif not affected:
+        notes.append("no model in use learned from these records: what did is only purged")
+    if _held(session, found):
+        notes.append("a hold keeps something that descends from these records: it lowers the claim")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Requests to forget and their lifecycle."""

@@ -1,0 +1,230 @@
+"""Requests: accepted, served by a plan, done; or cancelled before that.
+
+Accepting raises the fence at once: the heads of the datasets move to versions without the rows, so
+no new run sees them, and nobody can register them again. Requests keep pseudonyms and positions.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.closure import closure
+from lineage.data.dataset import new_version, without
+from lineage.data.fences import fingerprint, forgotten
+from lineage.data.identity import Erased, Positions, erasure, resolve, scope_of
+from lineage.store import Store
+from storage import ledger
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.errors import NotFoundError
+from storage.manifests import dump_bitmap, load_bitmap
+from unlearn.errors import RequestError
+
+SHOWN_LINES = 5
+
+
+def accept(
+    store: Store, kind: str, names: Sequence[str], within: str | None = None
+) -> tables.Request | Erased:
+    """Take a request to forget ``subject`` or ``record`` ids; the same request twice is one.
+
+    Ids that an earlier request covers are left to it; if all are, that erasure is the answer.
+
+    Raises:
+        NotFoundError: an id is in no dataset and never was; its line is named, not the id.
+        AmbiguousIdError: an id is in several namespaces or datasets.
+    """
+    wanted = list(dict.fromkeys(names))
+    found = resolve(store, kind, wanted, within)
+    earlier = {name: erasure(store, kind, name, within) for name in wanted}
+    missing = [i for i, name in enumerate(wanted, 1) if not found[name] and not earlier[name]]
+    if missing:
+        shown = ", ".join(map(str, missing[:SHOWN_LINES]))
+        raise NotFoundError(
+            f"no dataset has {len(missing)} of these {len(wanted)} {kind}s (number {shown}); "
+            "nothing was accepted",
+            hint="ids are compared as text; take out those that are unknown",
+            numbers=missing,
+        )
+    new = {name: found[name] for name in wanted if earlier[name] is None}
+    if not new:
+        covering = [each for each in earlier.values() if each is not None]
+        return _known(store, covering)
+    return _accept(store, kind, new)
+
+
+def cancel(store: Store, request_id: str) -> None:
+    """Withdraw a request that no plan has carried out: the fence falls, the rows come back.
+
+    Raises:
+        NotFoundError: there is no such request.
+        RequestError: it is done, cancelled, or being carried out.
+    """
+    with store.catalogue.write() as session:
+        request = _open_request(session, request_id)
+        busy = session.scalar(
+            select(tables.Plan.id)
+            .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
+            .where(
+                tables.PlanRequest.request_id == request_id,
+                tables.Plan.state.in_(["applying", "failed"]),
+            )
+        )
+        if busy is not None:
+            raise RequestError(
+                f"request {request_id} is being carried out by {busy}",
+                hint=f"finish it: expunge apply {busy}",
+            )
+        request.state = "cancelled"
+        request.closed_at = store.clock()
+        fences = select(tables.Suppression).where(tables.Suppression.request_id == request_id)
+        for fence in session.scalars(fences):
+            fence.lifted_at = store.clock()
+        session.flush()
+        for each in session.scalars(
+            select(tables.ForgetSet).where(tables.ForgetSet.request_id == request_id)
+        ):
+            _restore(session, store, each)
+        ledger.commit(session, "request", request.id, {"state": "cancelled"}, store.clock())
+
+
+def forget_sets(session: Session, request_ids: Sequence[str]) -> Positions:
+    """The positions that these requests name: dataset id → positions."""
+    found: Positions = {}
+    for each in session.scalars(
+        select(tables.ForgetSet).where(tables.ForgetSet.request_id.in_(request_ids))
+    ):
+        positions = found.setdefault(each.dataset_id, BitMap())
+        positions |= load_bitmap(each.positions)
+    return found
+
+
+def others_open(session: Session, request_ids: Sequence[str]) -> list[str]:
+    """Open requests that are none of these."""
+    return list(
+        session.scalars(
+            select(tables.Request.id).where(
+                tables.Request.state == "open", tables.Request.id.not_in(request_ids)
+            )
+        )
+    )
+
+
+def open_requests(session: Session, request_ids: Sequence[str]) -> list[tables.Request]:
+    """These requests, all of which must be open.
+
+    Raises:
+        NotFoundError: one does not exist.
+        RequestError: one is done or cancelled.
+    """
+    return [_open_request(session, request_id) for request_id in dict.fromkeys(request_ids)]
+
+
+def _open_request(session: Session, request_id: str) -> tables.Request:
+    request = session.get(tables.Request, request_id)
+    if request is None:
+        raise NotFoundError(f"there is no request {request_id}", hint="see `expunge request list`")
+    if request.state != "open":
+        raise RequestError(
+            f"request {request_id} is {request.state}", hint="see `expunge request list`"
+        )
+    return request
+
+
+def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
+    """What already covers all ids of a request: the open request, or the finished erasure."""
+    newest = max(covering, key=lambda each: each.date)
+    if newest.state == "done":
+        return newest
+    with store.catalogue.read() as session:
+        return session.get_one(tables.Request, newest.request_id)
+
+
+def _accept(store: Store, kind: str, found: Mapping[str, Positions]) -> tables.Request:
+    positions: Positions = {}
+    for each in found.values():
+        for dataset_id, rows in each.items():
+            positions[dataset_id] = positions.get(dataset_id, BitMap()) | rows
+    affected = closure(store, positions).forgotten
+    now = store.clock()
+    with store.catalogue.write() as session:
+        request = tables.Request(id=new_id("req"), state="open", identity="", received_at=now)
+        marks = _marks(session, store, kind, found)
+        request.identity = ledger.json_digest({"kind": kind, "marks": sorted(marks)})
+        same = select(tables.Request).where(
+            tables.Request.identity == request.identity, tables.Request.state == "open"
+        )
+        already = session.scalar(same)
+        if already is not None:
+            return already
+        session.add(request)
+        session.flush()
+        for mark, scope in marks.items():
+            _raise_fence(session, store, request.id, kind, mark, scope)
+        for dataset_id, rows in affected.items():
+            session.add(
+                tables.ForgetSet(
+                    request_id=request.id, dataset_id=dataset_id, positions=dump_bitmap(rows)
+                )
+            )
+            dataset = session.get_one(tables.Dataset, dataset_id)
+            head = session.get_one(tables.DatasetVersion, dataset.head_id)
+            dataset.head_id = without(session, store, head, rows, f"request {request.id}").id
+        content = {"state": "open", "identity": request.identity}
+        ledger.commit(session, "request", request.id, content, now)
+    return request
+
+
+def _marks(
+    session: Session, store: Store, kind: str, found: Mapping[str, Positions]
+) -> dict[str, str]:
+    """Fingerprint → scope of every id, in each scope where it was found."""
+    marks = {}
+    for name, positions in found.items():
+        for dataset_id in positions:
+            scope = scope_of(session.get_one(tables.Dataset, dataset_id), kind)
+            marks[fingerprint(store, kind, scope, name)] = scope
+    return marks
+
+
+def _raise_fence(
+    session: Session, store: Store, request_id: str, kind: str, mark: str, scope: str
+) -> None:
+    secret = session.get(tables.Secret, mark)
+    if secret is None:
+        secret = tables.Secret(fingerprint=mark, key=secrets.token_bytes(32))
+        session.add(secret)
+    pseudonym = blake2b(request_id.encode(), digest_size=16, key=secret.key).hexdigest()
+    session.add(
+        tables.RequestTarget(request_id=request_id, pseudonym=pseudonym, kind=kind, scope=scope)
+    )
+    session.add(
+        tables.Suppression(
+            id=new_id("fence"),
+            kind=kind,
+            scope=scope,
+            fingerprint=mark,
+            request_id=request_id,
+            created_at=store.clock(),
+        )
+    )
+
+
+def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> None:
+    dataset = session.get_one(tables.Dataset, lifted.dataset_id)
+    head = session.get_one(tables.DatasetVersion, dataset.head_id)
+    back = load_bitmap(lifted.positions) - forgotten(session, dataset.id)
+    dataset.head_id = new_version(
+        session,
+        store,
+        dataset.id,
+        head.rows,
+        load_bitmap(head.deleted) - back,
+        head.root,
+        head.id,
+        f"cancel {lifted.request_id}",
+    ).id

@@ -1,0 +1,90 @@
+"""Probe: execute one recorded segment again, and compare digests."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from lineage.store import Store
+from lineage.training.ensemble import add_run
+from lineage.training.execute import execute as execute_run
+from lineage.training.execute import pinned_program, record_environment
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from unlearn.dispatch.worker import Context
+from unlearn.plan.model import Probe
+from unlearn.tasks.replay import retained_inputs
+
+
+def execute(context: Context) -> dict[str, Any]:
+    """Execute the segment again, unless this environment's answer is already known.
+
+    It is clean, so it comes out the same without the forgotten rows, which are fenced by now.
+    """
+    work = context.task.work
+    assert isinstance(work, Probe)
+    store = context.store
+    program = pinned_program(store, work.program_id, allow_changed=context.options.allow_changed)
+    environment = record_environment(store, program).digest
+    known = cached(store, environment, work.program_id)
+    if known is None:
+        known = _measure(context, work, environment)
+    return {"passed": known, "environment": environment, "segment": work.segment_id}
+
+
+def cached(store: Store, environment: str, program_id: str) -> bool | None:
+    """What an earlier probe of this program found in this environment, if there was one."""
+    with store.catalogue.read() as session:
+        return session.scalar(
+            select(tables.Probe.passed)
+            .where(tables.Probe.environment == environment, tables.Probe.program_id == program_id)
+            .order_by(tables.Probe.created_at.desc())
+            .limit(1)
+        )
+
+
+def _measure(context: Context, work: Probe, environment: str) -> bool:
+    store = context.store
+    task_id = f"{context.plan_id}/{context.task.id}"
+    with store.catalogue.write() as session:
+        segment = session.get_one(tables.Segment, work.segment_id)
+        recorded = session.get_one(tables.Checkpoint, segment.checkpoint_id)
+        original = session.get_one(tables.Run, segment.run_id)
+        run = session.scalar(select(tables.Run).where(tables.Run.task_id == task_id))
+        if run is None:
+            before = session.scalar(
+                select(tables.Checkpoint.id).where(
+                    tables.Checkpoint.run_id == original.id,
+                    tables.Checkpoint.step == segment.first_step,
+                )
+            )
+            run = add_run(
+                session,
+                store,
+                RunSpec.model_validate(original.specification),
+                original.program_id,
+                retained_inputs(session, context, original.id),
+                task_id=task_id,
+                start_id=before or original.start_id,
+                first_step=segment.first_step,
+            )
+    if run.state != "complete":
+        execute_run(store, run.id, until=recorded.step, allow_changed=context.options.allow_changed)
+    with store.catalogue.write() as session:
+        again = session.scalar(
+            select(tables.Checkpoint.digest).where(
+                tables.Checkpoint.run_id == run.id, tables.Checkpoint.step == recorded.step
+            )
+        )
+        passed = again == recorded.digest
+        session.add(
+            tables.Probe(
+                id=new_id("probe"),
+                environment=environment,
+                program_id=work.program_id,
+                segment_id=work.segment_id,
+                passed=passed,
+                created_at=store.clock(),
+            )
+        )
+    return passed

@@ -1,0 +1,89 @@
+"""Replay: execute a run again over the retained rows, from its restart point."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.retained import retained
+from lineage.training.ensemble import add_run
+from lineage.training.execute import execute as execute_run
+from lineage.training.specification import RunSpec
+from storage.catalogue import tables
+from unlearn.dispatch.worker import Context
+from unlearn.plan.model import Replay
+from unlearn.plan.planner import decoded
+
+
+def execute(context: Context) -> dict[str, Any]:
+    """Write the run down once, and execute it to its end; a run that was interrupted goes on."""
+    work = context.task.work
+    assert isinstance(work, Replay)
+    with context.store.catalogue.write() as session:
+        run = session.scalar(select(tables.Run).where(tables.Run.task_id == _task_id(context)))
+        if run is None:
+            run = _write_down(session, context, work)
+    if run.state != "complete":
+        execute_run(
+            context.store,
+            run.id,
+            until=work.until,
+            allow_changed=context.options.allow_changed,
+        )
+    return _result(context, run.id)
+
+
+def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
+    original = session.get_one(tables.Run, work.run_id)
+    start = work.restart
+    if start in context.results:
+        start = context.results[start]["checkpoints"][str(work.restart_step)]
+    return add_run(
+        session,
+        context.store,
+        RunSpec.model_validate(original.specification),
+        original.program_id,
+        retained_inputs(session, context, work.run_id),
+        task_id=_task_id(context),
+        replay_of=work.run_id,
+        start_id=start,
+        first_step=work.first_step,
+    )
+
+
+def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str, str]:
+    """The versions a run was given, by alias, as they would be had nothing forgotten been there."""
+    gone = decoded(context.plan.forget)
+    return {
+        given.alias: retained(
+            session,
+            context.store,
+            session.get_one(tables.DatasetVersion, given.version_id),
+            gone,
+            f"plan {context.plan_id}",
+        ).id
+        for given in session.scalars(
+            select(tables.RunInput).where(tables.RunInput.run_id == run_id)
+        )
+    }
+
+
+def _result(context: Context, run_id: str) -> dict[str, Any]:
+    with context.store.catalogue.read() as session:
+        rows = session.execute(
+            select(tables.Checkpoint, tables.Segment)
+            .join(tables.Segment, tables.Segment.checkpoint_id == tables.Checkpoint.id)
+            .where(tables.Checkpoint.run_id == run_id)
+            .order_by(tables.Checkpoint.step)
+        ).all()
+    return {
+        "run": run_id,
+        "checkpoints": {str(checkpoint.step): checkpoint.id for checkpoint, _ in rows},
+        "digests": {str(checkpoint.step): checkpoint.digest for checkpoint, _ in rows},
+        "visits": sum(segment.visits for _, segment in rows),
+        "seconds": round(sum(segment.seconds for _, segment in rows), 3),
+    }
+
+
+def _task_id(context: Context) -> str:
+    return f"{context.plan_id}/{context.task.id}"

@@ -1,0 +1,1 @@
+"""The counterfactual: the same models trained from scratch, without the forgotten records."""

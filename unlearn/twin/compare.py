@@ -1,0 +1,60 @@
+"""Comparing model versions with their from-scratch twins, digest by digest."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lineage.store import Store
+from lineage.training.ensemble import model_digest
+from unlearn.claim import Twin
+from unlearn.errors import InconclusiveError
+from unlearn.plan.model import Plan
+from unlearn.plan.planner import decoded
+from unlearn.request.lifecycle import forget_sets, others_open
+from unlearn.twin.kit import pack
+
+
+def compare(store: Store, plan: Plan, made: Sequence[Mapping[str, Any]]) -> list[Twin]:
+    """A twin for each version that a plan made; where none can be trained, why."""
+    scratch = store.path / "twins"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        try:
+            twins = _trained(store, plan, made, Path(folder))
+        except InconclusiveError as error:
+            return [_twin(version, None, error.message) for version in made]
+    return [_twin(version, twins[version["replaces"]]) for version in made]
+
+
+def _trained(
+    store: Store, plan: Plan, made: Sequence[Mapping[str, Any]], folder: Path
+) -> dict[str, list[str]]:
+    with store.catalogue.read() as session:
+        pending = forget_sets(session, others_open(session, plan.requests))
+    kit = pack(store, decoded(plan.forget), pending, made, folder)
+    (folder / "kit.json").write_text(kit.model_dump_json(), "utf-8")
+    command = [sys.executable, "-m", "unlearn.twin.train", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip() or "no output").splitlines()[-1]
+        raise InconclusiveError(
+            f"the twin's process ended with status {done.returncode}: {last}",
+            hint="run the program by itself on the retained rows to see why",
+        )
+    answer: dict[str, list[str]] = json.loads((folder / "result.json").read_text("utf-8"))
+    return answer
+
+
+def _twin(version: Mapping[str, Any], members: list[str] | None, why: str = "") -> Twin:
+    return Twin(
+        version=version["replaces"],
+        model_digest=version["digest"],
+        twin_digest=None if members is None else model_digest(members),
+        members=tuple(version["member_digests"]),
+        twin_members=tuple(members or ()),
+        why=why,
+    )

@@ -1,0 +1,191 @@
+"""What a twin is given: retained rows, specifications and the schedule salt. Nothing else.
+
+The forgotten rows are not in it, so the twin cannot need them, not even their positions.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.identity import Positions
+from lineage.data.mapping import maker
+from lineage.data.version import Version, contains, open_version
+from lineage.store import Store
+from lineage.training.specification import RunSpec
+from storage import manifests
+from storage.catalogue import tables
+from storage.intake import Column
+from storage.rows import rows_table
+from unlearn.errors import InconclusiveError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TwinDataset(_Frozen):
+    """A dataset to register again: from a file of retained rows, or by a transform of another."""
+
+    key: str
+    namespace: str
+    columns: tuple[Column, ...]
+    salt: str
+    file: str | None
+    made_by: "TwinTransform | None" = None
+
+
+class TwinTransform(_Frozen):
+    """A transform to execute again over another dataset of the kit."""
+
+    ref: str
+    root: str
+    input: str
+
+
+class TwinRun(_Frozen):
+    """A run to execute from scratch, or from a checkpoint of another run of the kit."""
+
+    key: str
+    ref: str
+    root: str
+    files: dict[str, str]
+    specification: RunSpec
+    inputs: dict[str, str]
+    start: tuple[str, int] | None
+    until: int
+
+
+class Kit(_Frozen):
+    """Datasets and runs, each after what it needs; versions name (run, step) of each member."""
+
+    datasets: tuple[TwinDataset, ...]
+    runs: tuple[TwinRun, ...]
+    versions: dict[str, tuple[tuple[str, int], ...]]
+
+
+def pack(
+    store: Store,
+    gone: Positions,
+    pending: Positions,
+    made: Iterable[Mapping[str, Any]],
+    folder: Path,
+) -> Kit:
+    """Write the retained rows under ``folder`` and describe how to train from them.
+
+    ``made`` gives, per version, ``replaces`` and the checkpoint of each shard in ``members``.
+    ``gone`` is forgotten; ``pending`` is what other open requests ask to forget.
+
+    Raises:
+        InconclusiveError: rows that the versions were trained on have been erased since, or are
+            being forgotten by another request.
+    """
+    packer = _Packer(store, gone, pending, folder)
+    versions = {}
+    for version in made:
+        shards = sorted(version["members"], key=int)
+        versions[version["replaces"]] = tuple(
+            packer.member(version["members"][shard]) for shard in shards
+        )
+    return Kit(
+        datasets=tuple(packer.datasets.values()),
+        runs=tuple(packer.runs.values()),
+        versions=versions,
+    )
+
+
+class _Packer:
+    """Collects runs and datasets, each after what it needs."""
+
+    def __init__(self, store: Store, gone: Positions, pending: Positions, folder: Path) -> None:
+        self.store = store
+        self.gone = gone
+        self.pending = pending
+        self.folder = folder
+        self.runs: dict[str, TwinRun] = {}
+        self.datasets: dict[str, TwinDataset] = {}
+
+    def member(self, checkpoint_id: str) -> tuple[str, int]:
+        """The run whose counterfactual makes this checkpoint, and the step it makes it at."""
+        with self.store.catalogue.read() as session:
+            checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
+            run = _origin(session, checkpoint.run_id)
+            program = session.get_one(tables.Program, run.program_id)
+            given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
+            versions = {each.alias: each.version_id for each in given}
+        start = None if run.start_id is None else self.member(run.start_id)
+        known = self.runs.get(run.id)
+        self.runs[run.id] = TwinRun(
+            key=run.id,
+            ref=program.ref,
+            root=program.root,
+            files=program.files,
+            specification=RunSpec.model_validate(run.specification),
+            inputs={alias: self._dataset(version) for alias, version in versions.items()},
+            start=start,
+            until=max(checkpoint.step, 0 if known is None else known.until),
+        )
+        return run.id, checkpoint.step
+
+    def _dataset(self, version_id: str) -> str:
+        if version_id not in self.datasets:
+            version = open_version(self.store, version_id)
+            made_by = self._made_by(version)
+            self.datasets[version_id] = TwinDataset(
+                key=version_id,
+                namespace=version.dataset.namespace,
+                columns=version.columns,
+                salt=version.salt.hex(),
+                file=None if made_by else self._export(version),
+                made_by=made_by,
+            )
+        return version_id
+
+    def _made_by(self, version: Version) -> TwinTransform | None:
+        with self.store.catalogue.read() as session:
+            made = maker(session, version.row)
+        if made is None:
+            return None
+        return TwinTransform(ref=made.ref, root=made.root, input=self._dataset(made.input_id))
+
+    def _export(self, version: Version) -> str:
+        """Write the retained rows by descending key: at other positions, in another file."""
+        present = version.present
+        keep = ~contains(self.gone.get(version.dataset.id, BitMap()), present.positions)
+        positions = present.positions[keep]
+        self._complete(version, positions)
+        order = np.argsort(present.records.keys[keep])[::-1]
+        table = rows_table(manifests.read_identified(self.store.objects, version.chunks, positions))
+        name = f"{version.id}.parquet"
+        pq.write_table(table.take(order), self.folder / name)
+        return name
+
+    def _complete(self, version: Version, positions: np.ndarray) -> None:
+        gone = version.deleted | self.gone.get(version.dataset.id, BitMap())
+        gone.remove_range(version.row.rows, 2**32)
+        if len(positions) != version.row.rows - len(gone):
+            raise InconclusiveError(
+                "rows that these models were trained on have been erased since",
+                hint="verify the plan that erased them: it covers the models of today",
+            )
+        barred = self.pending.get(version.dataset.id, BitMap()) - version.deleted
+        barred.remove_range(version.row.rows, 2**32)
+        if barred:
+            raise InconclusiveError(
+                "other rows that these models were trained on are being forgotten",
+                hint="apply that request's plan, and verify it",
+            )
+
+
+def _origin(session: Session, run_id: str) -> tables.Run:
+    """The run that a chain of replays goes back to: its specification is the counterfactual's."""
+    run = session.get_one(tables.Run, run_id)
+    while run.replay_of is not None:
+        run = session.get_one(tables.Run, run.replay_of)
+    return run

@@ -1,0 +1,108 @@
+"""Training a twin: a new process and a new store that never held the forgotten rows.
+
+Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and gets ``result.json``.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from sqlalchemy import Select, select
+
+from lineage.data.dataset import append
+from lineage.data.function import TransformFunction
+from lineage.data.transform import derive
+from lineage.errors import ProgramError
+from lineage.source import load
+from lineage.store import Store
+from lineage.training.ensemble import add_run, record_program
+from lineage.training.execute import execute
+from lineage.training.program import Program, load_program
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.rows import table_rows
+from unlearn.twin.kit import Kit, TwinDataset, TwinRun
+
+
+def train(folder: Path) -> dict[str, list[str]]:
+    """Train every run of the kit from scratch: version → digests of its members in order."""
+    kit = Kit.model_validate_json((folder / "kit.json").read_text("utf-8"))
+    with Store.create(folder / "store") as store:
+        versions: dict[str, str] = {}
+        for dataset in kit.datasets:
+            versions[dataset.key] = _register(store, dataset, folder)
+        runs: dict[str, str] = {}
+        for run in kit.runs:
+            runs[run.key] = _execute(store, run, versions, runs)
+        return {
+            version: [_digest(store, runs[key], step) for key, step in members]
+            for version, members in kit.versions.items()
+        }
+
+
+def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
+    """Register rows, or make them by the transform, under the columns that were declared then."""
+    dataset = tables.Dataset(
+        id=new_id("ds"),
+        name=twin.key,
+        namespace=twin.namespace,
+        columns=[column.model_dump(mode="json") for column in twin.columns],
+        id_columns=[],
+        subject_columns=[],
+        created_at=store.clock(),
+    )
+    if twin.made_by is not None:
+        with store.catalogue.write() as session:
+            session.add(dataset)
+        function = load(twin.made_by.ref, Path(twin.made_by.root))
+        assert isinstance(function, TransformFunction)
+        return derive(store, function, twin.made_by.input, twin.key).id
+    assert twin.file is not None
+    rows = table_rows(pq.read_table(folder / twin.file))
+    return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id
+
+
+def _execute(store: Store, twin: TwinRun, versions: dict[str, str], runs: dict[str, str]) -> str:
+    program = load_program(twin.ref, Path(twin.root))
+    _same_source(program, twin)
+    start = None
+    if twin.start is not None:
+        key, step = twin.start
+        with store.catalogue.read() as session:
+            start = session.scalars(_checkpoint(runs[key], step)).one().id
+    with store.catalogue.write() as session:
+        run = add_run(
+            session,
+            store,
+            twin.specification,
+            record_program(session, store, program),
+            {alias: versions[key] for alias, key in twin.inputs.items()},
+            start_id=start,
+        )
+    execute(store, run.id, until=twin.until)
+    return run.id
+
+
+def _same_source(program: Program, twin: TwinRun) -> None:
+    if program.source.files != twin.files:
+        raise ProgramError(
+            f"program {twin.ref} has changed since it trained",
+            hint="restore the source it trained with",
+        )
+
+
+def _digest(store: Store, run_id: str, step: int) -> str:
+    with store.catalogue.read() as session:
+        return session.scalars(_checkpoint(run_id, step)).one().digest
+
+
+def _checkpoint(run_id: str, step: int) -> Select[tables.Checkpoint]:
+    return select(tables.Checkpoint).where(
+        tables.Checkpoint.run_id == run_id, tables.Checkpoint.step == step
+    )
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    (place / "result.json").write_text(json.dumps(train(place)), "utf-8")
