@@ -131,9 +131,19 @@ def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> b
 
 
 def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
-    """Steps of a run that had too few records to be executed."""
+    """Steps of a run that had too few records to be executed.
+
+    Rows erased since make other steps look as small. A segment with more small steps than it
+    passed over has none here: an answer may then name a step too many, never one too few.
+    """
     if not any(segment.skipped for segment in run.segments):
         return np.empty(0, np.int64)
     records = version.present.records
     sizes = schedule.sizes(records.keys, records.placement)
-    return np.flatnonzero(sizes < run.spec.min_batch)
+    small = np.flatnonzero(sizes < run.spec.min_batch)
+    skipped = [np.empty(0, np.int64)]
+    for segment, end in zip(run.segments, run.ends, strict=True):
+        mine = small[(small >= segment.first_step) & (small < end)]
+        if len(mine) == segment.skipped:
+            skipped.append(mine)
+    return np.concatenate(skipped)

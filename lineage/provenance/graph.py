@@ -16,13 +16,16 @@ from storage.catalogue import tables
 Edge = tuple[str, str, EdgeKind]
 
 
-def graph(session: Session) -> "nx.DiGraph[str]":
-    """Everything the store knows, as one directed graph from data to models."""
-    view: nx.DiGraph[str] = nx.DiGraph()
+def graph(session: Session) -> "nx.MultiDiGraph[str]":
+    """Everything the store knows, as one directed graph from data to models.
+
+    Edges are keyed by their kind: a run may be measured on the very version it trains on.
+    """
+    view: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     for node in _nodes(session):
         view.add_node(node.id, node=node)
     for start, end, kind in _edges(session):
-        view.add_edge(start, end, kind=kind)
+        view.add_edge(start, end, key=kind, kind=kind)
     return view
 
 
@@ -120,7 +123,7 @@ def _edges(session: Session) -> Iterator[Edge]:
         for fit in fits.get(run_id, ()):
             yield fit.id, segment.id, EdgeKind.FEEDS
         for evaluation in measured.get(run_id, ()):
-            if segment.first_step < evaluation.step <= checkpoint.step:
+            if segment.first_step <= evaluation.step <= checkpoint.step:
                 yield inputs[run_id, evaluation.alias], segment.id, EdgeKind.MEASURES
         previous[run_id] = checkpoint.id
     for member in session.scalars(select(tables.ModelMember)):

@@ -118,16 +118,21 @@ def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
 
 
 def live_versions(session: Session) -> set[str]:
-    """Versions in use: the newest of each model, and what an alias, publication or hold keeps."""
+    """Versions in use: the newest of each model, and what an alias, publication or hold keeps.
+
+    What an interim version stands in for is in use too, until the version that replaces it is made.
+    """
     live: set[str] = set()
-    newest: dict[str, str] = {}
+    newest: dict[tuple[str, bool], str] = {}
     for version in session.scalars(
         select(tables.ModelVersion)
         .join(tables.Model, tables.Model.id == tables.ModelVersion.model_id)
         .where(tables.Model.retired_at.is_(None), tables.ModelVersion.purged_at.is_(None))
         .order_by(tables.ModelVersion.place, tables.ModelVersion.sequence)
     ):
-        newest[version.model_id] = version.id
+        newest[version.model_id, False] = version.id
+        if not version.interim:
+            newest[version.model_id, True] = version.id
     live.update(newest.values())
     live.update(session.scalars(select(tables.Alias.version_id)))
     live.update(
@@ -158,7 +163,7 @@ def _of(nodes: Sequence[Node], kind: NodeKind) -> tuple[str, ...]:
 
 def _names(session: Session, positions: Mapping[str, BitMap]) -> dict[str, int]:
     rows = session.execute(select(tables.Dataset.id, tables.Dataset.name))
-    names = {dataset: name for dataset, name in rows}
+    names = dict(rows.tuples().all())
     return {names[dataset]: len(found) for dataset, found in positions.items()}
 
 
@@ -195,7 +200,8 @@ def _path(
         return ()
     first = next((each for each in entered if each.segments), entered[0])
     source = (first.segments or first.fits)[0]
+    data = first.version_id if first.segments else next(view.predecessors(source))
     ways = nx.single_source_shortest_path(influence(view), source)
     models = [node.id for node in nodes if node.kind is NodeKind.MODEL_VERSION and node.id in ways]
     way = ways[models[-1]] if models else max(ways.values(), key=len)
-    return tuple(view.nodes[node]["node"] for node in (first.version_id, *way))
+    return tuple(view.nodes[node]["node"] for node in (data, *way))

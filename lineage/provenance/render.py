@@ -33,7 +33,7 @@ def path_view(path: Sequence[Node]) -> "nx.DiGraph[str]":
 
 def selection(whole: "nx.DiGraph[str]", nodes: Sequence[str]) -> "nx.DiGraph[str]":
     """Some nodes of a view, with every edge between them."""
-    return nx.DiGraph(whole.subgraph(nodes))
+    return whole.subgraph(nodes).copy()
 
 
 def tree(view: "nx.DiGraph[str]") -> str:
@@ -51,12 +51,12 @@ def dot(view: "nx.DiGraph[str]") -> str:
     lines = ["digraph provenance {", "  rankdir=LR;"]
     for node in _nodes(view):
         shape = _DOT_SHAPES[node.kind.value]
-        label = _dot_text(f"{node.label}\n{node.id}")
-        lines.append(f"  {_dot_text(node.id)} [shape={shape}, label={label}];")
+        label = f'"{_dot_text(node.label)}\\n{_dot_text(node.id)}"'
+        lines.append(f'  "{_dot_text(node.id)}" [shape={shape}, label={label}];')
     for start, end, kind in _edges(view):
         style = ", style=dashed" if _dashed(kind) else ""
-        label = f" [label={_dot_text(kind)}{style}]" if kind else ""
-        lines.append(f"  {_dot_text(start)} -> {_dot_text(end)}{label};")
+        label = f' [label="{kind}"{style}]' if kind else ""
+        lines.append(f'  "{_dot_text(start)}" -> "{_dot_text(end)}"{label};')
     return "\n".join([*lines, "}"])
 
 
@@ -124,9 +124,8 @@ def _one_line(text: str) -> str:
 
 
 def _dot_text(text: str) -> str:
-    """A quoted string of DOT, in which only quotes and backslashes need escaping."""
-    lines = (_one_line(line) for line in text.split("\n"))
-    return '"' + r"\n".join(x.replace("\\", r"\\").replace('"', r"\"") for x in lines) + '"'
+    """What stands between the quotes of DOT: only quotes and backslashes need escaping."""
+    return _one_line(text).replace("\\", r"\\").replace('"', r"\"")
 
 
 def _mermaid_text(text: str) -> str:

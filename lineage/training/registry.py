@@ -126,7 +126,7 @@ def hold(store: Store, artefact_id: str, reason: str) -> tables.Hold:
 
 
 def release(store: Store, hold_id: str) -> tables.Hold:
-    """End a hold; what it kept can be purged by the next plan.
+    """End a hold, and destroy what only the hold kept from a purge that has been.
 
     Raises:
         NotFoundError: there is no such hold.
@@ -143,7 +143,17 @@ def release(store: Store, hold_id: str) -> tables.Hold:
             )
         held.released_at = store.clock()
         ledger.commit(session, "release", hold_id, {}, store.clock())
+        session.flush()
+        # Before the transaction ends: after a crash the hold is still in force, to be released.
+        for blob in _needed_no_more(session, held.artefact_id):
+            store.objects.delete(blob)
         return held
+
+
+def kept_under_hold(session: Session) -> set[str]:
+    """What the holds in force keep: the artefacts they name, and the members of held versions."""
+    named = select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
+    return _with_members(session, set(session.scalars(named)))
 
 
 def _usable(store: Store, version: str) -> tables.ModelVersion:
@@ -154,6 +164,30 @@ def _usable(store: Store, version: str) -> tables.ModelVersion:
             hint="it learned from forgotten records; use the version that replaced it",
         )
     return found
+
+
+def _with_members(session: Session, artefacts: set[str]) -> set[str]:
+    members = select(tables.ModelMember.checkpoint_id).where(
+        tables.ModelMember.version_id.in_(artefacts)
+    )
+    return artefacts | set(session.scalars(members))
+
+
+def _needed_no_more(session: Session, artefact_id: str) -> set[str]:
+    """The objects of a purged artefact to which nothing kept refers."""
+    held = kept_under_hold(session)
+    freed = _with_members(session, {artefact_id}) - held
+    doomed: set[str] = set()
+    kept: set[str] = set()
+    for table in (tables.Checkpoint, tables.Fit):
+        for identifier, blob, purged_at in session.execute(
+            select(table.id, table.object, table.purged_at)
+        ):
+            if purged_at is None or identifier in held:
+                kept.add(blob)
+            elif identifier in freed:
+                doomed.add(blob)
+    return doomed - kept
 
 
 def _require_kept(session: Session, artefact_id: str) -> None:

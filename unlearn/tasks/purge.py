@@ -5,6 +5,7 @@ leaves is found again by the next execution.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pyroaring import BitMap
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.store import Store
+from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.erase import erase_rows
@@ -33,12 +35,12 @@ def execute(context: Context) -> dict[str, Any]:
     store = context.store
     with store.catalogue.read() as session:
         rows = forget_sets(session, context.plan.requests)
-        held = _held(session)
+        held = kept_under_hold(session)
     found = impact(store, rows)
     _nothing_new(store, context, work, found)
     artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
     _mark(store, artefacts | {*work.versions, *found.versions})
-    destroyed = _destroy(store, artefacts - held)
+    destroyed = _destroy(store, artefacts, held)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     _close(store, context)
     return {
@@ -63,16 +65,6 @@ def _nothing_new(store: Store, context: Context, work: Purge, found: Impact) -> 
         )
 
 
-def _held(session: Session) -> set[str]:
-    """What a hold keeps: the artefact it names, and the members of a version."""
-    named = select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
-    artefacts = set(session.scalars(named))
-    members = select(tables.ModelMember.checkpoint_id).where(
-        tables.ModelMember.version_id.in_(artefacts)
-    )
-    return artefacts | set(session.scalars(members))
-
-
 def _mark(store: Store, ids: set[str]) -> None:
     """Nothing of this can be loaded from here on; what is held is in quarantine."""
     now = store.clock()
@@ -82,19 +74,19 @@ def _mark(store: Store, ids: set[str]) -> None:
             session.execute(gone.values(purged_at=now))
 
 
-def _destroy(store: Store, artefacts: set[str]) -> int:
-    """Delete the objects of purged artefacts that nothing else refers to."""
+def _destroy(store: Store, artefacts: set[str], held: set[str]) -> int:
+    """Delete the objects of purged artefacts that nothing in use or held refers to."""
     with store.catalogue.read() as session:
-        objects = dict(_objects(session))
-    doomed = {blob for artefact, blob in objects.items() if artefact in artefacts}
-    kept = {blob for artefact, blob in objects.items() if artefact not in artefacts}
+        rows = list(_objects(session))
+    doomed = {blob for artefact, blob, _ in rows if artefact in artefacts - held}
+    kept = {blob for artefact, blob, purged in rows if purged is None or artefact in held}
     return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
 
 
-def _objects(session: Session) -> Iterator[tuple[str, str]]:
-    """Every checkpoint and artefact beside its object."""
+def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
+    """Every checkpoint and artefact, its object, and when it was purged."""
     for table in (tables.Checkpoint, tables.Fit):
-        yield from session.execute(select(table.id, table.object))
+        yield from session.execute(select(table.id, table.object, table.purged_at)).tuples()
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:

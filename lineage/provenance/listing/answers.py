@@ -179,7 +179,7 @@ class RedactionDetail(Answer):
 
 
 class TransformDetail(Answer):
-    """One execution of a transform."""
+    """One execution of a transform, which wrote ``rows`` positions of its output."""
 
     id: str
     ref: str
@@ -189,7 +189,6 @@ class TransformDetail(Answer):
     input: str = Field(validation_alias="input_id")
     output: str = Field(validation_alias="output_id")
     rows: int
-    replaces: str | None = Field(validation_alias="replaces_id")
     created_at: datetime
 
 

@@ -22,8 +22,8 @@ class Model(Base):
 class ModelVersion(Base):
     """Checkpoints and how they are aggregated; ``interim`` while affected shards are retrained.
 
-    The newest version of a model is the last by ``place``, then by ``sequence``: a replacement takes
-    the place of what it replaces, so that one of an older version does not become the newest.
+    The newest version of a model is the last by ``place``, then by ``sequence``: a replacement
+    takes the place of what it replaces, so that one of an older version is not the newest.
     """
 
     __tablename__ = "model_versions"

@@ -1,0 +1,160 @@
+import pytest
+
+
+def test_who_saw_answers_completely_in_json(trained):
+    answer = trained.ask("who-saw", "--subject", "p3")
+    assert (answer["state"], answer["kind"], answer["complete"]) == ("trained", "subject", True)
+    assert answer["datasets"] == {"voices": 2}
+    (run,) = answer["runs"]
+    assert run["visits"] == 4
+    assert answer["steps"] == {run["run"]: run["steps"]}
+    assert [model["model"] for model in answer["models"]] == ["speech"]
+    assert [node["kind"] for node in answer["path"]][::3] == ["dataset-version", "model-version"]
+
+
+def test_who_saw_shows_a_path_from_the_data_to_the_model(trained):
+    shown = trained("who-saw", "--subject", "p3")
+    answer = trained.ask("who-saw", "--subject", "p3")
+    places = [shown.out.index(node["id"], shown.out.index("path")) for node in answer["path"]]
+    assert places == sorted(places)
+    assert "next: expunge request add --subject" in shown.err
+    assert "p3" not in shown.out + shown.err
+
+
+def test_a_record_is_asked_for_by_its_own_id(trained):
+    answer = trained.ask("who-saw", "--record", "c3", "--dataset", "voices")
+    assert (answer["kind"], answer["records"]) == ("record", 1)
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("--tree", "voices v1"), ("--dot", "digraph"), ("--mermaid", "flowchart")],
+)
+def test_an_answer_can_be_drawn(trained, verb, form, begins):
+    drawn = trained(verb, "--subject", "p3", form).out
+    assert drawn.startswith(begins)
+    document = trained.ask(verb, "--subject", "p3", form)
+    assert document == {"form": form[2:], "text": drawn.removesuffix("\n")}
+
+
+def test_the_impact_names_everything_that_descends(trained):
+    seen = trained.ask("who-saw", "--subject", "p3")
+    answer = trained.ask("impact", "--subject", "p3")
+    assert answer["checkpoints"] == seen["checkpoints"]
+    assert answer["versions"] == [model["id"] for model in seen["models"]]
+    assert [run["visits"] for run in answer["runs"]] == [4]
+    assert answer["complete"] is True
+    drawn = trained("impact", "--subject", "p3", "--dot").out
+    assert all(node in drawn for node in (*answer["segments"], *answer["checkpoints"]))
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+@pytest.mark.parametrize("kind", ["--subject", "--record"])
+def test_an_unknown_id_is_not_found_and_not_repeated(trained, verb, kind):
+    missing = trained(verb, kind, "nobody-in-particular", status=3)
+    assert missing.out == ""
+    assert "nobody-in-particular" not in missing.err
+    assert "did you mean" not in missing.err
+    answer = trained.ask(verb, kind, "nobody-in-particular", status=3)
+    assert answer["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "one of --subject and --record"),
+        (("--subject", "p1", "--record", "c1"), "one of --subject and --record"),
+        (("--subject", "p1", "--dataset", "voices"), "use --namespace"),
+        (("--record", "c1", "--namespace", "voices"), "use --dataset"),
+    ],
+)
+def test_whom_is_asked_about_must_be_clear(trained, verb, words, said):
+    assert said in trained(verb, *words, status=2).err
+
+
+def test_an_id_in_two_namespaces_is_ambiguous_until_one_is_named(trained):
+    trained("dataset", "add", "others", "voices.csv", "--subject", "who")
+    refused = trained.ask("who-saw", "--subject", "p3", status=2)
+    assert refused["error"]["code"] == "usage"
+    assert "others, voices" in refused["error"]["message"]
+    answer = trained.ask("who-saw", "--subject", "p3", "--namespace", "others")
+    assert answer["state"] == "not-trained"
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+def test_an_erased_id_is_answered_with_its_request_and_date(trained, requested, planned, verb):
+    trained("apply", planned, "--on", "debug")
+    answer = trained.ask(verb, "--subject", "p3")
+    assert (answer["state"], answer["request"]) == ("erased", requested)
+    assert answer["date"]
+    assert requested in trained(verb, "--subject", "p3").out
+
+
+TRANSFORM = """
+from lineage import transform
+
+@transform(scope="record")
+def louder(rows):
+    return rows.select(["pitch"])
+"""
+
+
+def test_everything_that_has_an_id_can_be_shown(trained, requested):
+    (trained.folder / "shaping.py").write_text(TRANSFORM)
+    trained("dataset", "derive", "loud", "shaping.py:louder", "--from", "voices")
+    version = trained.ask("model", "list")[0]["version"]
+    trained("model", "publish", version, "--to", "x")
+    trained("model", "hold", version, "--reason", "y")
+    planned = trained.ask("plan", requested)["id"]
+    trained("apply", planned, "--on", "debug")
+    check = trained.ask("verify", planned)["id"]
+    ids = {requested, planned, f"{planned}/purge", check} | every_id(trained.folder / ".expunge")
+    assert {each.partition("-")[0] for each in ids} == {
+        "chunk", "ckpt", "ds", "dsv", "fence", "hold", "model", "mv", "part", "plan", "prog",
+        "pub", "redact", "req", "run", "seg", "train", "check", "tf",
+    }  # fmt: skip
+    for each in ids:
+        shown = trained.ask("show", each)
+        assert shown["id"] in (each, each.rpartition("/")[2])
+
+
+def every_id(place):
+    """Primary keys of every table that has typed ids, but tasks, whose ids are two."""
+    from sqlalchemy import inspect, text
+
+    from lineage import Store
+
+    with Store.open(place) as store, store.catalogue.read() as session:
+        names = inspect(store.catalogue.engine).get_table_names()
+        columns = {name: inspect(store.catalogue.engine).get_columns(name) for name in names}
+        return {
+            identifier
+            for name in names
+            if name != "tasks" and any(column["name"] == "id" for column in columns[name])
+            for identifier in session.scalars(text(f"SELECT id FROM {name}"))
+        }
+
+
+def test_what_is_shown_as_its_row_has_the_fields_of_the_row():
+    from lineage.provenance.listing.by_id import _ROWS
+
+    for table, answer in _ROWS.values():
+        fields = {field.validation_alias or name for name, field in answer.model_fields.items()}
+        assert fields <= set(table.__table__.columns.keys())
+
+
+@pytest.mark.parametrize("identifier", ["run-0", "ds-0", "mv-0", "fit-0", "plan-0", "check-0"])
+def test_an_id_that_nothing_has_is_not_found(trained, identifier):
+    assert identifier in trained("show", identifier, status=3).err
+
+
+def test_a_task_that_a_plan_does_not_have_is_not_found(trained, planned):
+    assert "has no task nap" in trained("show", f"{planned}/nap", status=3).err
+
+
+def test_what_is_no_id_is_not_repeated(trained):
+    missing = trained("show", "p3", status=3)
+    assert "p3" not in missing.err
+    assert "dataset show NAME" in missing.err

@@ -1,0 +1,224 @@
+"""The shapes of answers about forgetting: impact, plans, what came of them, verifications."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from lineage.provenance.query import ErasedAnswer
+from unlearn.audit import Verified
+from unlearn.claim import Claim, Verdict
+from unlearn.impact import Impact
+from unlearn.plan.model import Affected, Plan, Rejected, Task
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Entered(_Answer):
+    """A run that some records entered, and how often."""
+
+    run: str
+    shard: int
+    visits: int
+
+
+class ImpactAnswer(_Answer):
+    """Everything that descends from some records, whether it still exists or not."""
+
+    state: Literal["trained", "not-trained"]
+    kind: str
+    records: int
+    runs: tuple[Entered, ...]
+    segments: tuple[str, ...]
+    fits: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    versions: tuple[str, ...]
+    publications: tuple[str, ...]
+    complete: Literal[True] = True
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The ids of the affected nodes of the graph."""
+        return (
+            *self.segments,
+            *self.fits,
+            *self.checkpoints,
+            *self.versions,
+            *self.publications,
+        )
+
+    @classmethod
+    def of(cls, kind: str, records: int, found: Impact) -> Self:
+        """An impact, in the order of ids."""
+        return cls(
+            state="trained" if found.exposures else "not-trained",
+            kind=kind,
+            records=records,
+            runs=tuple(
+                Entered(run=each.run_id, shard=each.shard, visits=each.visits)
+                for each in found.exposures
+            ),
+            segments=tuple(sorted(found.segments)),
+            fits=tuple(sorted(found.fits)),
+            checkpoints=tuple(sorted(found.checkpoints)),
+            versions=tuple(sorted(found.versions)),
+            publications=tuple(sorted(found.publications)),
+        )
+
+
+class PlannedTask(_Answer):
+    """A task of a plan; ``fallback_from`` is the damaged checkpoint that would have served."""
+
+    id: str
+    kind: str
+    depends_on: tuple[str, ...]
+    visits: int
+    seconds: float
+    reason: str
+    fallback_from: str | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """A task as it is reviewed."""
+        return cls(
+            id=task.id,
+            kind=task.work.kind,
+            depends_on=task.depends_on,
+            visits=task.visits,
+            seconds=task.seconds,
+            reason=task.reason,
+            fallback_from=task.work.fallback_from if task.work.kind == "replay" else None,
+        )
+
+
+class PlanAnswer(_Answer):
+    """A plan as it is reviewed: what will be done, its cost beside a full retrain, what lost."""
+
+    id: str
+    requests: tuple[str, ...]
+    records: int
+    visits: int
+    full_retrain_visits: int
+    seconds: float
+    full_retrain_seconds: float
+    claim_possible: Claim
+    graph_revision: int
+    total_checkpoints: int
+    notes: tuple[str, ...]
+    affected: Affected
+    tasks: tuple[PlannedTask, ...]
+    rejected: tuple[Rejected, ...]
+
+    @classmethod
+    def of(cls, plan_id: str, plan: Plan) -> Self:
+        """A recorded plan; the forgotten positions in it are left out."""
+        shared = {
+            name: getattr(plan, name) for name in cls.model_fields if name in Plan.model_fields
+        }
+        return cls(**{**shared, "id": plan_id, "tasks": tuple(map(PlannedTask.of, plan.tasks))})
+
+
+class Replaced(_Answer):
+    """A model version and what replaced it."""
+
+    replaces: str
+    id: str | None
+    digest: str
+    twin_digest: str | None
+
+
+class Applied(_Answer):
+    """What came of a plan; digests are of the last replacement, None if nothing was replaced."""
+
+    plan: str
+    model_digest: str | None
+    twin_digest: str | None
+    claim: Claim
+    verdict: Verdict
+    reason: str
+    caveats: tuple[str, ...]
+    limit: str
+    visits: int
+    purged_checkpoints: int
+    erased_records: int
+    interim: tuple[str, ...]
+    versions: tuple[Replaced, ...]
+    residuals: tuple[Mapping[str, str], ...]
+
+    @classmethod
+    def of(cls, plan_id: str, results: Mapping[str, Mapping[str, Any]]) -> Self:
+        """The results of a plan's tasks, put together."""
+        check, purge = results["check"], results["purge"]
+        versions = _replaced(results)
+        return cls(
+            plan=plan_id,
+            model_digest=versions[-1].digest if versions else None,
+            twin_digest=versions[-1].twin_digest if versions else None,
+            **check["claim"],
+            verdict=check["verdict"],
+            visits=sum(each["visits"] for each in _of_kind(results, "replay")),
+            purged_checkpoints=purge["purged_checkpoints"],
+            erased_records=purge["erased_records"],
+            interim=tuple(each["version"] for each in _of_kind(results, "interim")),
+            versions=versions,
+            residuals=tuple(purge["residuals"]),
+        )
+
+
+class Checked(_Answer):
+    """What a verification found: a claim, and how its checks came out."""
+
+    id: str
+    plan: str
+    claim: Claim
+    verdict: Verdict
+    reason: str
+    caveats: tuple[str, ...]
+    limit: str
+    model_digest: str | None
+    twin_digest: str | None
+
+    @classmethod
+    def of(cls, found: Verified) -> Self:
+        """The claim and its verdict, without the evidence that ``show`` has."""
+        return cls(
+            id=found.id,
+            plan=found.plan,
+            verdict=found.verdict,
+            model_digest=found.model_digest,
+            twin_digest=found.twin_digest,
+            **found.statement.model_dump(),
+        )
+
+
+class Cancelled(_Answer):
+    """A request or plan that was cancelled."""
+
+    id: str
+    state: Literal["cancelled"] = "cancelled"
+
+
+def erased(kind: str, request: str, state: str, date: datetime) -> ErasedAnswer:
+    """The answer about an id that was erased."""
+    return ErasedAnswer(kind=kind, request=request, request_state=state, date=date)
+
+
+def _replaced(results: Mapping[str, Mapping[str, Any]]) -> tuple[Replaced, ...]:
+    published = results["publish"]["versions"]
+    twins = {twin["version"]: twin["twin_digest"] for twin in results["check"]["twins"]}
+    return tuple(
+        Replaced(
+            replaces=each["replaces"],
+            id=published.get(each["replaces"]),
+            digest=each["digest"],
+            twin_digest=twins.get(each["replaces"]),
+        )
+        for each in _of_kind(results, "aggregate")
+    )
+
+
+def _of_kind(results: Mapping[str, Mapping[str, Any]], kind: str) -> Sequence[Mapping[str, Any]]:
+    return [result for task, result in results.items() if task.startswith(f"{kind}-")]

@@ -1,0 +1,48 @@
+"""The verbs about runs."""
+
+import click
+
+from unlearn.cli.call import Call, Noun, pass_call
+from unlearn.cli.train import finish_training
+
+
+@click.group(cls=Noun, example="expunge run list")
+def run() -> None:
+    """Look at runs, and go on with those that were interrupted."""
+
+
+@run.command("list", example="expunge run list")
+@pass_call
+def list_(call: Call) -> None:
+    """List every run, replays too, with how far it came."""
+    from lineage.provenance.listing import runs
+
+    with call.open() as store:
+        call.out.many(runs(store))
+
+
+@run.command(example="expunge run show run-0123456789")
+@click.argument("run_id", metavar="ID")
+@pass_call
+def show(call: Call, run_id: str) -> None:
+    """Show a run: its specification, inputs and checkpoints."""
+    from lineage.provenance.listing import run as find
+
+    with call.open() as store:
+        call.out.one(find(store, run_id))
+
+
+@run.command(example="expunge run resume train-0123456789")
+@click.argument("identifier", metavar="ID")
+@pass_call
+def resume(call: Call, identifier: str) -> None:
+    """Go on with an interrupted training, given by its id or by that of one of its runs."""
+    from lineage.provenance.listing import run as find
+
+    with call.open() as store:
+        training: str | None = identifier
+        if not identifier.startswith("train-"):
+            training = find(store, identifier).training
+        if training is None:
+            raise click.UsageError(f"{identifier} belongs to a plan: go on with expunge apply PLAN")
+        finish_training(call, store, training)

@@ -1,0 +1,101 @@
+"""The verb ``train``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unlearn.cli.call import Call, Verb, pass_call
+from unlearn.cli.options import aliases, settings
+
+AT_LEAST_ONE = click.IntRange(min=1, max=2**31)
+SEED = click.IntRange(min=0, max=2**53 - 1)
+
+
+@click.command(
+    cls=Verb, example="expunge train train.py:train --dataset voices --model speech --shards 5"
+)
+@click.argument("program", metavar="MODULE:PROGRAM")
+@click.option(
+    "--dataset",
+    "datasets",
+    metavar="[ALIAS=]NAME",
+    multiple=True,
+    required=True,
+    help="A dataset and its name in the program; the first is trained on.",
+)
+@click.option("--model", metavar="NAME", required=True, help="The model to make a version of.")
+@click.option("--shards", type=AT_LEAST_ONE, default=1, show_default=True)
+@click.option("--slices", type=AT_LEAST_ONE, default=1, show_default=True)
+@click.option("--epochs", type=AT_LEAST_ONE, default=10, show_default=True)
+@click.option("--batch-size", type=AT_LEAST_ONE, default=64, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--min-batch",
+    type=AT_LEAST_ONE,
+    default=2,
+    show_default=True,
+    help="Steps with fewer records are passed over.",
+)
+@click.option("--checkpoint-every", metavar="STEPS", type=AT_LEAST_ONE, help="Besides slice ends.")
+@click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True)
+@click.option("--refreeze", is_flag=True, help="Take the present sizes for nominal ones.")
+@click.option(
+    "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A setting: JSON, else text."
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings in a .json or .toml file; --set goes before it.",
+)
+@click.option("--from", "start", metavar="CHECKPOINT", help="Fine-tune from this checkpoint.")
+@click.option(
+    "--restore",
+    metavar="NAME",
+    multiple=True,
+    default=("model",),
+    show_default=True,
+    help="A tracked object that --from fills.",
+)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="Where the program is imported from (the working directory).",
+)
+@pass_call
+def train(
+    call: Call,
+    /,
+    program: str,
+    datasets: tuple[str, ...],
+    model: str,
+    pairs: tuple[str, ...],
+    config: Path | None,
+    root: Path,
+    **recipe: Any,
+) -> None:
+    """Train a version of a model, a shard after the other, and remember who was seen when."""
+    from lineage.training.ensemble import Recipe, prepare
+    from lineage.training.program import load_program
+
+    inputs, chosen = aliases(datasets), settings(config, pairs)
+    with call.open() as store:
+        loaded = load_program(program, root.resolve())
+        training = prepare(store, loaded, inputs, model, Recipe(**recipe, config=chosen))
+        finish_training(call, store, training)
+
+
+def finish_training(call: Call, store: Any, training: str) -> None:
+    """Execute what is left of a training, and answer with the version it made."""
+    from lineage.provenance.listing import training as find
+    from lineage.provenance.listing import version_of_model
+    from lineage.training.ensemble import resume
+    from unlearn.cli.answers import Trained
+
+    call.resumption = f"run resume {training}"
+    call.progress(f"training {training}: {len(find(store, training).runs)} runs")
+    version = resume(store, training)
+    call.out.one(Trained.of(version_of_model(store, version.id), find(store, training)))
+    call.then("who-saw --subject ID")
