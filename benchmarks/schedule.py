@@ -4,14 +4,13 @@ python benchmarks/schedule.py [--json out.json] [--large]
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from report import Figure, finish
 
 from lineage.schedule import Records, ScheduleSpec, schedule_for
 
@@ -19,7 +18,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 LARGE = 10_000_000
 ASKED = 1_000
 EPOCHS = 10
-TARGETS = {"build_seconds": 0.1, "inverse_seconds": 0.001}
+TARGETS: dict[str, float | None] = {"build": 0.1, "inverse": 1.0}
 
 
 def median_seconds(timed: Callable[[], object], repeats: int) -> float:
@@ -68,23 +67,22 @@ def main() -> None:
     options = parser.parse_args()
     sizes = (*SIZES, LARGE) if options.large else SIZES
     results = [measure(count, options.repeats) for count in sizes]
-    million = results[len(SIZES) - 1]
-    report = {
-        "benchmark": "schedule",
-        "asked": ASKED,
-        "epochs": EPOCHS,
-        "repeats": options.repeats,
-        "machine": platform.machine(),
-        "numpy": np.__version__,
-        "results": results,
-        "exponents": {c: exponent(results, c) for c in ("build_seconds", "inverse_seconds")},
-        "targets_at_1e6": TARGETS,
-        "met": {column: million[column] <= target for column, target in TARGETS.items()},
-    }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    figures = []
+    for result in results[len(SIZES) - 1 :]:
+        count = result["records"]
+        targets = TARGETS if count == SIZES[-1] else dict.fromkeys(TARGETS)
+        built, inverted = result["build_seconds"], 1e3 * result["inverse_seconds"]
+        figures += [
+            Figure(f"an epoch of {count:.0e} records", built, "s", targets["build"]),
+            Figure(
+                f"{ASKED:,} × {EPOCHS} inverted, {count:.0e}", inverted, "ms", targets["inverse"]
+            ),
+        ]
+    for column in ("build_seconds", "inverse_seconds"):
+        figures.append(Figure(f"exponent of {column}", exponent(results, column), "of n"))
+    finish(
+        "schedule", figures, results, options.json, repeats=options.repeats, numpy=np.__version__
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ project = "Expunge"
 release = tomllib.loads(_PYPROJECT.read_text())["project"]["version"]
 project_copyright = "the Expunge authors"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 3
