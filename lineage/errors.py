@@ -4,7 +4,16 @@ ExpungeError (storage.errors)
 └── LineageError
     ├── ScheduleError
     ├── PlacementError
-    └── StateError
+    ├── StateError
+    ├── DatasetError
+    ├── FencedError
+    ├── ProgramError
+    │   └── MissingSettingError  (also an AttributeError)
+    ├── CheckpointError
+    ├── RunError
+    │   └── RunStoppedError
+    ├── TransformError
+    └── AmbiguousIdError
 """
 
 from storage.errors import ExpungeError
@@ -53,6 +62,10 @@ class ProgramError(LineageError):
     """A program cannot be imported, has changed, or breaks the rules it must keep."""
 
     code = "invalid_program"
+
+
+class MissingSettingError(ProgramError, AttributeError):
+    """A program asks for a setting that it was not given."""
 
 
 class CheckpointError(LineageError):

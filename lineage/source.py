@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from lineage.errors import ProgramError
 from storage.ledger import json_digest
@@ -67,22 +67,28 @@ def source_of(function: Callable[..., object]) -> Source:
     Raises:
         ProgramError: nobody could import it again.
     """
+    if not isinstance(function, FunctionType):
+        kind = type(function).__name__
+        raise ProgramError(f"a {kind} object cannot be imported again", hint=REMEDY)
     name = function.__qualname__
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     if name == "<lambda>" or "<locals>" in name:
         raise ProgramError(f"{name} cannot be imported again: it is not named", hint=REMEDY)
-    if module is None or file is None or not Path(file).is_file():
+    if module is None or file is None or not Path(function.__code__.co_filename).is_file():
         raise ProgramError(
             f"{name} cannot be imported again: it was typed into a notebook or standard input",
             hint=REMEDY,
         )
     path = Path(file).resolve()
     if module.__name__ == "__main__" or module.__name__.startswith(SCRIPT_PREFIX):
-        return Source(f"{path.name}:{name}", path.parent, digest_files(path, path.parent))
-    depth = module.__name__.count(".") + (path.name == "__init__.py")
-    root = path.parents[depth]
-    return Source(f"{module.__name__}:{name}", root, digest_files(path, root))
+        place, root = path.name, path.parent
+    else:
+        place = module.__name__
+        root = path.parents[place.count(".") + (path.name == "__init__.py")]
+    files = digest_files(path, root)
+    _check_siblings(files, root)
+    return Source(f"{place}:{name}", root, files)
 
 
 def digest_files(path: Path, root: Path) -> dict[str, str]:
@@ -95,7 +101,7 @@ def digest_files(path: Path, root: Path) -> dict[str, str]:
     inside = root / path.relative_to(root).parts[0]
     own = inside if inside.is_dir() else root
     seen: dict[str, str] = {}
-    waiting = [path]
+    waiting = [path, *_packages(path, root)]
     while waiting:
         file = waiting.pop()
         name = file.relative_to(root).as_posix()
@@ -105,6 +111,28 @@ def digest_files(path: Path, root: Path) -> dict[str, str]:
             found = _imported(ast.parse(content), file, root)
             waiting.extend(each for each in found if each.is_relative_to(own))
     return dict(sorted(seen.items()))
+
+
+def _packages(path: Path, root: Path) -> Iterator[Path]:
+    """The packages that importing ``path`` executes first."""
+    for folder in path.relative_to(root).parents[:-1]:
+        if (file := root / folder / "__init__.py").is_file():
+            yield file
+
+
+def _check_siblings(files: Mapping[str, str], root: Path) -> None:
+    """Refuse modules that this process has already imported from elsewhere, under the same names.
+
+    Python keeps one module a name, so the function would be executed with the other's.
+    """
+    for name in files:
+        dotted = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        loaded = getattr(sys.modules.get(dotted), "__file__", None)
+        if loaded is not None and not (root / name).samefile(loaded):
+            raise ProgramError(
+                f"{root / name} is not what this process imported as {dotted}: that is {loaded}",
+                hint="run it in a process of its own, or rename one of them",
+            )
 
 
 def _module(name: str, root: Path) -> ModuleType:
@@ -146,8 +174,8 @@ def _imported(tree: ast.Module, file: Path, root: Path) -> Iterator[Path]:
                 yield from _files(file.parent, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
             parts = node.module.split(".") if node.module else []
-            base = file.parents[node.level - 1] if node.level else root
-            for start in {base, file.parent}:
+            starts = {file.parents[node.level - 1]} if node.level else {root, file.parent}
+            for start in starts:
                 yield from _files(start, parts)
                 for alias in node.names:
                     yield from _files(start, [*parts, alias.name])
@@ -159,7 +187,7 @@ def _files(base: Path, parts: list[str]) -> Iterator[Path]:
         place = base.joinpath(*parts[:depth])
         for file in (place.with_suffix(".py"), place / "__init__.py"):
             if file.is_file():
-                yield file.resolve()
+                yield file
 
 
 def changed_files(root: Path, files: Mapping[str, str]) -> list[str]:

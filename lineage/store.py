@@ -5,11 +5,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from storage.catalogue import Catalogue, migrate
 from storage.errors import NotFoundError
 from storage.keys import Keys
 from storage.objects import Objects
 
+CATALOGUE = "catalogue.db"
 DEFAULT_PATH = Path(".expunge")
 
 
@@ -31,34 +34,40 @@ class Store:
     def __init__(self, path: Path, clock: Callable[[], datetime] = _utc_now) -> None:
         self.path = path.resolve()
         self.clock = clock
-        self.catalogue = Catalogue(f"sqlite:///{self.path / 'catalogue.db'}")
+        database = str(self.path / CATALOGUE)
+        self.catalogue = Catalogue(URL.create("sqlite", database=database))
         self.objects = Objects(self.path / "objects")
         self.keys = Keys(self.path / "keys")
 
     @classmethod
     def create(cls, path: Path, clock: Callable[[], datetime] = _utc_now) -> "Store":
-        """Make a store, or open and migrate the one that is there."""
+        """Make a store, or open the one that is there."""
+        if (path / CATALOGUE).is_file():
+            return cls.open(path, clock)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(path, clock)
-        migrate(store.catalogue.engine)
+        # The secret first: a catalogue without it must never exist, since no fence would match.
         if "store" not in store.keys:
             store.keys.create("store")
+        migrate(store.catalogue.engine)
         return store
 
     @classmethod
     def open(cls, path: Path, clock: Callable[[], datetime] = _utc_now) -> "Store":
-        """Open the store at ``path``.
+        """Open the store at ``path``, and migrate it to this version.
 
         Raises:
             NotFoundError: there is no store.
             SchemaVersionError: a newer version wrote it.
         """
-        if not (path / "catalogue.db").is_file():
+        if not (path / CATALOGUE).is_file():
             raise NotFoundError(
                 f"there is no store at {path}",
                 hint="make one with `expunge init`, or name another with --store or EXPUNGE_STORE",
             )
-        return cls.create(path, clock)
+        store = cls(path, clock)
+        migrate(store.catalogue.engine)
+        return store
 
     def close(self) -> None:
         """Let go of the catalogue's connections."""

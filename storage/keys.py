@@ -36,18 +36,32 @@ class Keys:
             ) from None
 
     def create(self, name: str, value: bytes | None = None) -> bytes:
-        """Keep ``value`` (default: fresh randomness) under a name that is not taken yet."""
-        secret = secrets.token_bytes(32) if value is None else value
+        """Keep ``value`` (default: fresh randomness) under a name that is not taken yet.
+
+        A crash leaves the whole secret under its name, or nothing.
+
+        Raises:
+            FileExistsError: the name is taken; its secret stays.
+        """
         path = self._path(name)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secret)
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(self.root, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        secret = secrets.token_bytes(32) if value is None else value
+        draft = self.root / f".{secrets.token_hex(8)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secret)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)  # unlike a rename, it never replaces
+        finally:
+            draft.unlink()
+        self._sync()
         return secret
+
+    def delete(self, name: str) -> None:
+        """Destroy a secret; what was keyed with it can never be matched again."""
+        self._path(name).unlink()
+        self._sync()
 
     def __contains__(self, name: str) -> bool:
         return self._path(name).exists()
@@ -56,3 +70,10 @@ class Keys:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot name a secret")
         return self.root / name
+
+    def _sync(self) -> None:
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -33,6 +33,7 @@ def commit(
     return digest
 
 
-def revision(session: Session) -> int:
-    """The number of the newest commitment: it rises whenever the graph changes."""
-    return session.scalar(select(func.max(Commitment.sequence))) or 0
+def revision(session: Session, *kinds: str) -> int:
+    """The number of the newest commitment (of these kinds): it rises whenever the graph changes."""
+    newest = select(func.max(Commitment.sequence))
+    return session.scalar(newest.where(Commitment.kind.in_(kinds)) if kinds else newest) or 0

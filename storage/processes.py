@@ -16,9 +16,9 @@ def is_alive(owner: str) -> bool:
     >>> is_alive(this_process())
     True
     """
-    host, pid, started = owner.rsplit(":", 2)
-    if host != socket.gethostname():
+    if not is_local(owner):
         return True
+    _, pid, started = owner.rsplit(":", 2)
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -28,10 +28,19 @@ def is_alive(owner: str) -> bool:
     return _started(int(pid)) == started
 
 
+def is_local(owner: str) -> bool:
+    """Whether the process is of this host, so that its life can be seen."""
+    return owner.rsplit(":", 2)[0] == socket.gethostname()
+
+
 def _started(pid: int) -> str:
-    """The start time of a process in clock ticks since boot (proc(5), field 22)."""
+    """The start time of a process in clock ticks since boot (proc(5), field 22).
+
+    A zombie has none: it is dead, and in a container nobody may ever collect it.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state == "Z" else fields[18]

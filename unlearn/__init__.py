@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearn.audit.evidence import Verified, verify_plan
+    from unlearn.dispatch.debug import InProcess
     from unlearn.dispatch.drive import apply
     from unlearn.dispatch.local import LocalWorkers
     from unlearn.dispatch.worker import Options
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from unlearn.request.lifecycle import accept, cancel
 
 __all__ = [
+    "InProcess",
     "LocalWorkers",
     "Options",
     "Plan",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "InProcess": "unlearn.dispatch.debug",
     "LocalWorkers": "unlearn.dispatch.local",
     "Options": "unlearn.dispatch.worker",
     "Plan": "unlearn.plan.model",

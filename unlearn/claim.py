@@ -78,25 +78,30 @@ class Statement(_Frozen):
 
 
 def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement, Verdict]:
-    """The strongest claim that the evidence bears, and the verdict beside it."""
+    """The strongest claim that the evidence bears, and the verdict beside it.
+
+    A check that failed leaves the lowest rung, and ``failed`` beside it: nothing may be claimed.
+    """
     caveats = _caveats(evidence)
+    fault = _fault(evidence, twins or ())
+    if fault:
+        return _say(Claim.EXACT_BY_PROVENANCE, fault, caveats), Verdict.FAILED
     claim, reason = _without_twin(evidence)
-    if evidence.tainted:
-        what = ", ".join(evidence.tainted)
-        return _say(claim, f"{what} descend from the forgotten records", caveats), Verdict.FAILED
-    if twins is None:
-        return _say(claim, reason, caveats), Verdict.PASSED
-    missing = [twin for twin in twins if twin.twin_digest is None]
+    missing = [twin for twin in twins or () if twin.twin_digest is None]
     if missing:
         return _say(claim, f"no twin: {missing[0].why}", caveats), Verdict.INCONCLUSIVE
-    differing = [twin.version for twin in twins if not twin.equal]
-    if differing:
-        what = ", ".join(differing)
-        return _say(claim, f"{what} differs from its twin", caveats), Verdict.FAILED
-    if evidence.held:
-        return _say(claim, reason, caveats), Verdict.PASSED
-    reason = "a model trained from scratch on the retained rows has equal digests"
-    return _say(Claim.REPLAY_VERIFIED, reason, caveats), Verdict.PASSED
+    if twins and not evidence.held:
+        claim = Claim.REPLAY_VERIFIED
+        reason = "a model trained from scratch on the retained rows has equal digests"
+    return _say(claim, reason, caveats), Verdict.PASSED
+
+
+def _fault(evidence: Evidence, twins: Sequence[Twin]) -> str:
+    """What contradicts that anything was removed exactly, or nothing."""
+    if evidence.tainted:
+        return f"{', '.join(evidence.tainted)} descend from the forgotten records"
+    differing = [twin.version for twin in twins if twin.twin_digest and not twin.equal]
+    return f"{', '.join(differing)} differs from its twin" if differing else ""
 
 
 def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
@@ -121,7 +126,11 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
 
 def _caveats(evidence: Evidence) -> tuple[str, ...]:
     sizes = "; ".join(f"{run}: {', '.join(map(str, n))}" for run, n in evidence.nominal.items())
-    return (f"nominal sizes frozen at the first train: {sizes}",) if sizes else ()
+    caveats = {
+        "nominal sizes frozen at the first train": sizes,
+        "source that is not as recorded": ", ".join(evidence.changed),
+    }
+    return tuple(f"{what}: {which}" for what, which in caveats.items() if which)
 
 
 def _say(claim: Claim, reason: str, caveats: tuple[str, ...]) -> Statement:

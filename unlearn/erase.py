@@ -56,19 +56,12 @@ def _forget_labels(store: Store, dataset_id: str) -> None:
         columns = tuple(Column.model_validate(column) for column in dataset.columns)
         labelled = [column for column in columns if column.categories]
         chunks = chunks_of(session, dataset_id, 2**62)
-        codes = manifests.read_rows(store.objects, chunks, labelled)
+        found = manifests.read_rows(store.objects, chunks, labelled)
+        codes = {name: set(np.unique(column).tolist()) for name, column in found.items()}
         dataset.columns = [
-            _kept_labels(column, codes[column.name]).model_dump(mode="json")
-            if column.categories
-            else column.model_dump(mode="json")
+            column.keeping(codes.get(column.name, set())).model_dump(mode="json")
             for column in columns
         ]
-
-
-def _kept_labels(column: Column, codes: np.ndarray) -> Column:
-    used = set(np.unique(codes).tolist())
-    labels = tuple(label if code in used else None for code, label in enumerate(column.categories))
-    return column.model_copy(update={"categories": labels})
 
 
 def _destroy_old(store: Store, plan_id: str) -> int:

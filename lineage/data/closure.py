@@ -53,7 +53,7 @@ def closure(store: Store, positions: Positions) -> Closure:
         aggregate = transform.scope == "aggregate"
         mapping = read_mapping(store.objects, transform)
         _add(forgotten, made, mapping.follow(lost))
-        _add(tainted, made, mapping.follow(lost) if aggregate else mapping.follow(marred))
+        _add(tainted, made, written(transform) if aggregate else mapping.follow(marred))
         if aggregate or marred:
             stale.append(transform.id)
     return Closure(forgotten, tainted, tuple(stale))

@@ -4,7 +4,7 @@ Positions are global and never used twice: a changed row is a deletion and a new
 same record key.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pyroaring import BitMap
@@ -73,12 +73,14 @@ def add(
             created_at=store.clock(),
         )
     else:
-        intake = _continued(dataset, path, id_columns, subject_columns)
+        intake = _continued(dataset, path, id_columns, subject_columns, namespace)
     dataset.columns = [column.model_dump(mode="json") for column in intake.columns]
     rows = _identified(store, dataset, intake)
     fences.check_rows(store, barriers, rows, dataset.name, dataset.namespace)
     rows = _identified(store, dataset, intake)
-    return append(store, dataset, rows, source=path.name, update=update, salt=salt)
+    return append(
+        store, dataset, rows, source=path.name, update=update, salt=salt, barriers=barriers
+    )
 
 
 def append(
@@ -89,11 +91,15 @@ def append(
     source: str,
     update: bool = False,
     salt: bytes | None = None,
+    barriers: Mapping[str, str] | None = None,
 ) -> Version:
     """Write a new part of a dataset, new or known, and make the version that holds it the head.
 
+    ``barriers`` are the fences that the rows were checked against.
+
     Raises:
         DatasetError: an id is already present and ``update`` was not asked for.
+        FencedError: a fence was raised since.
     """
     with drafted(store, dataset, rows, salt) as draft:
         replaced = same_records(store, draft)
@@ -104,6 +110,8 @@ def append(
                 hint="pass --update if these rows replace the old ones",
             )
         with store.catalogue.write() as session:
+            if barriers is not None:
+                fences.check_unchanged(session, barriers)
             deleted = replaced if draft.before is None else draft.before.deleted | replaced
             return publish(session, store, draft, deleted, source, f"add {source}")
 
@@ -253,10 +261,12 @@ def _continued(
     path: Path,
     id_columns: tuple[str, ...],
     subject_columns: tuple[str, ...],
+    namespace: str | None,
 ) -> Intake:
     for what, asked, known in (
         ("--id", id_columns, tuple(dataset.id_columns)),
         ("--subject", subject_columns, tuple(dataset.subject_columns)),
+        ("--namespace", (namespace,) if namespace else (), (dataset.namespace,)),
     ):
         if asked and asked != known:
             raise DatasetError(

@@ -63,9 +63,10 @@ def make(
         depth: how many transforms the rows will then be away from a file.
 
     Raises:
-        TransformError: the function breaks its scope, or returns what a transform does not.
+        TransformError: the function breaks its scope, or returns what a transform does not; or a
+            row has been erased.
     """
-    pieces = _given(store, chunks, positions)
+    pieces = _given(store, function, chunks, positions)
     if function.scope == "aggregate":
         pieces = _whole(pieces, salt)
     made: list[Made] = []
@@ -153,20 +154,23 @@ def _with_texts(column: Column, texts: Set[str]) -> Column:
 
 
 def _given(
-    store: Store, chunks: Sequence[manifests.Chunk], positions: BitMap
+    store: Store,
+    function: TransformFunction,
+    chunks: Sequence[manifests.Chunk],
+    positions: BitMap,
 ) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
-    """The rows at these positions that are not erased, and the position of each; chunk by chunk."""
+    """The rows at these positions and the position of each, chunk by chunk."""
     wanted = np.asarray(positions.to_array(), np.int64)
     start = 0
     for rows in manifests.read_identified(store.objects, chunks, wanted):
+        if rows.records.null_count:
+            raise TransformError(
+                f"{rows.records.null_count} rows to execute {function.source.ref} over are erased",
+                hint="leave out everything that was forgotten so far",
+            )
         places = wanted[start : start + rows.batch.num_rows]
         start += rows.batch.num_rows
-        there = rows.records.is_valid()
-        kept = Rows(
-            rows.batch.filter(there), rows.records.filter(there), rows.subjects.filter(there)
-        )
-        if len(kept.records):
-            yield kept, places[there.to_numpy(zero_copy_only=False)]
+        yield rows, places
 
 
 def _whole(

@@ -5,7 +5,7 @@ answers whether an id that someone shows us was erased, and lists nobody. The sc
 its namespace, that of a record its dataset.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from pyroaring import BitMap
@@ -50,7 +50,7 @@ def forgotten(session: Session, dataset_id: str) -> BitMap:
 
 def check_rows(
     store: Store,
-    fences: dict[str, str],
+    fences: Mapping[str, str],
     rows: Iterable[Rows],
     dataset: str,
     namespace: str,
@@ -82,6 +82,19 @@ def check_rows(
             hint="take these rows out of the file",
             rows=found,
             requests=sorted(requests),
+        )
+
+
+def check_unchanged(session: Session, fences: Mapping[str, str]) -> None:
+    """Refuse where a fence was raised after rows were checked against these.
+
+    Raises:
+        FencedError: one was.
+    """
+    if suppressions(session).keys() - fences.keys():
+        raise FencedError(
+            "a request to forget was accepted while rows were being added; nothing was added",
+            hint="run the same command again",
         )
 
 

@@ -29,8 +29,9 @@ class Erased:
 def resolve(store: Store, kind: str, names: list[str], within: str | None) -> dict[str, Positions]:
     """Where the ``subject`` or ``record`` of each id is: id → dataset id → positions.
 
-    ``within`` names the namespace of subjects, or the dataset of records, to look in. Ids that are
-    nowhere map to nothing.
+    ``within`` names the namespace of subjects, or the dataset of records, to look in. Without it,
+    records are looked for where they came in: what transforms made of them has the same ids. Ids
+    that are nowhere map to nothing.
 
     Raises:
         AmbiguousIdError: without ``within``, an id is in several namespaces or datasets, which may
@@ -38,7 +39,7 @@ def resolve(store: Store, kind: str, names: list[str], within: str | None) -> di
     """
     found: dict[str, Positions] = {name: {} for name in names}
     scopes: dict[str, set[str]] = {name: set() for name in names}
-    for dataset, chunks in _datasets(store):
+    for dataset, chunks in _datasets(store, made=kind == "subject" or within is not None):
         scope = scope_of(dataset, kind)
         if within is not None and scope != within:
             continue
@@ -83,7 +84,15 @@ def erasure(store: Store, kind: str, name: str, within: str | None) -> Erased | 
     return Erased(row[0], row[1], closed or row[2])
 
 
-def _datasets(store: Store) -> list[tuple[tables.Dataset, tuple[manifests.Chunk, ...]]]:
+def _datasets(
+    store: Store, *, made: bool
+) -> list[tuple[tables.Dataset, tuple[manifests.Chunk, ...]]]:
+    """Every dataset and its chunks; with ``made``, also those that transforms make."""
     with store.catalogue.read() as session:
-        datasets = session.scalars(select(tables.Dataset).order_by(tables.Dataset.name)).all()
-        return [(each, chunks_of(session, each.id, 2**62)) for each in datasets]
+        outputs = select(tables.DatasetVersion.dataset_id).join(
+            tables.Transform, tables.Transform.output_id == tables.DatasetVersion.id
+        )
+        wanted = select(tables.Dataset).order_by(tables.Dataset.name)
+        if not made:
+            wanted = wanted.where(tables.Dataset.id.not_in(outputs))
+        return [(each, chunks_of(session, each.id, 2**62)) for each in session.scalars(wanted)]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from pyroaring import BitMap
+from sqlalchemy import select
 
-from lineage.data.version import Version, open_version
+from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
 from storage import manifests, merkle
 from storage.catalogue import tables
-from storage.errors import ExpungeError
 from storage.intake import Column
 from storage.rows import Rows
 
@@ -43,7 +43,10 @@ class Draft:
 def drafted(
     store: Store, dataset: tables.Dataset, rows: Iterable[Rows], salt: bytes | None
 ) -> Iterator[Draft]:
-    """Write the chunks of a new part, which the block publishes; a refusal deletes them again."""
+    """Write the chunks of a new part, which the block publishes.
+
+    Where it does not, refused or interrupted, chunks and a new salt are destroyed again.
+    """
     name = f"salt-{dataset.id}"
     secret = store.keys.get(name) if name in store.keys else store.keys.create(name, salt)
     before = None if dataset.head_id is None else open_version(store, dataset.head_id)
@@ -62,11 +65,26 @@ def drafted(
         chunks = (() if before is None else before.chunks) + tuple(written)
         root = merkle.root(manifests.read_commitments(store.objects, chunks)).hex()
         yield Draft(dataset, before, tuple(written), root)
-    except ExpungeError:
-        for chunk in written:
+    except BaseException:
+        _discard(store, dataset.id, written)
+        raise
+
+
+def _discard(store: Store, dataset_id: str, written: list[manifests.Chunk]) -> None:
+    """Destroy what the catalogue does not know; an interruption may come after the commit."""
+    with store.catalogue.read() as session:
+        unknown = session.get(tables.Dataset, dataset_id) is None
+        known = set(
+            session.scalars(
+                select(tables.Chunk.manifest).where(tables.Chunk.dataset_id == dataset_id)
+            )
+        )
+    for chunk in written:
+        if chunk.manifest not in known:
             store.objects.delete(chunk.manifest)
             store.objects.delete(chunk.data)
-        raise
+    if unknown:
+        store.keys.delete(f"salt-{dataset_id}")
 
 
 def same_records(store: Store, draft: Draft) -> BitMap:
@@ -81,4 +99,18 @@ def same_records(store: Store, draft: Draft) -> BitMap:
     names = old.records.tiebreak(rows)
     return BitMap(
         int(old.positions[row]) for row, name in zip(rows, names, strict=True) if name in digests
+    )
+
+
+def superseded(version: Version, positions: BitMap) -> BitMap:
+    """Those of some positions whose record has a later row, which took their place."""
+    index = version.index
+    rows = np.flatnonzero(contains(positions, index.positions))
+    alike = np.flatnonzero(np.isin(index.keys, index.keys[rows]))
+    last = dict(zip(index.tiebreak(alike), index.positions[alike].tolist(), strict=True))
+    names = index.tiebreak(rows)
+    return BitMap(
+        position
+        for position, name in zip(index.positions[rows].tolist(), names, strict=True)
+        if last[name] != position
     )

@@ -77,6 +77,7 @@ def derive(store: Store, function: TransformFunction, input_name: str, output_na
         end = draft.first_position + draft.rows
         deleted = BitMap(range(end)) - ((made.outputs | written(row)) - forgotten)
         with store.catalogue.write() as session:
+            fences.check_unchanged(session, barriers)
             reason = f"transform {function.source.ref}"
             version = publish(session, store, draft, deleted, function.source.ref, reason)
             _record(session, store, row, given.id, version.id)
@@ -113,7 +114,8 @@ def rederive(store: Store, transform_id: str, gone: Positions) -> Version:
         version = retained(session, store, output, gone, again)
         dataset = session.get_one(tables.Dataset, output.dataset_id)
         newest = session.get_one(tables.DatasetVersion, dataset.head_id)
-        if _made_by(session, newest, recorded):
+        made = maker(session, newest)
+        if made is not None and made.id == recorded.id:
             dataset.head_id = retained(session, store, newest, gone, again).id
     return open_version(store, version.id)
 
@@ -126,15 +128,12 @@ def _execute_again(
         earlier_output = session.get_one(tables.DatasetVersion, recorded.output_id)
         given = session.get_one(tables.Dataset, earlier_input.dataset_id).head_id
         output = session.get_one(tables.Dataset, earlier_output.dataset_id)
-        newest = session.get_one(tables.DatasetVersion, output.head_id)
+        kept = live(session.get_one(tables.DatasetVersion, output.head_id))
     assert given is not None
     function = _pinned(recorded)
     with _executed(store, function, open_version(store, given), output, missing) as (_, draft, row):
         with store.catalogue.read() as session:
             made = remade(session, store, earlier_output, gone, (row,))
-            kept = live(newest)
-            if _made_by(session, newest, recorded):
-                kept = remade(session, store, newest, gone, (row,))
         deleted = BitMap(range(draft.first_position + draft.rows)) - kept
         with store.catalogue.write() as session:
             publish(session, store, draft, deleted, recorded.ref, reason)
@@ -219,11 +218,6 @@ def _record(
         "mapping": row.mapping,
     }
     ledger.commit(session, "transform", row.id, content, store.clock())
-
-
-def _made_by(session: Session, version: tables.DatasetVersion, transform: tables.Transform) -> bool:
-    made = maker(session, version)
-    return made is not None and made.id == transform.id
 
 
 def _pinned(recorded: tables.Transform) -> TransformFunction:

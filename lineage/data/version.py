@@ -1,7 +1,7 @@
 """An immutable version of a dataset, opened for reading."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Present:
 
     def rows_of(self, positions: BitMap) -> NDArray[np.intp]:
         """Indexes into ``positions`` of those given that are present."""
-        return np.flatnonzero(contains(positions, self.positions))
+        return _places(positions, self.positions)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Version:
                     f"dataset {self.dataset.name!r} has no column {name!r}",
                     hint=f"its columns are {known}",
                 )
-            self._columns.update(manifests.read_rows(self.store.objects, self.chunks, wanted))
+            cells = manifests.read_rows(self.store.objects, self.chunks, wanted)[name]
+            cells.flags.writeable = False
+            self._columns[name] = cells
         return self._columns[name]
 
     @cached_property
@@ -105,12 +107,24 @@ class Version:
 
 
 def contains(positions: BitMap, array: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which entries of ``array`` are in the bitmap."""
-    return np.isin(array, np.asarray(positions.to_array(), np.int64))
+    """Which entries of ``array``, which ascends, are in the bitmap."""
+    inside = np.zeros(len(array), np.bool_)
+    inside[_places(positions, array)] = True
+    return inside
+
+
+def _places(positions: BitMap, array: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where in ``array``, which ascends, those of the positions are that it holds."""
+    wanted = np.asarray(positions.to_array(), np.int64)
+    places = np.searchsorted(array, wanted)
+    within = places < len(array)
+    near = places[within]
+    found: NDArray[np.intp] = near[array[near] == wanted[within]]
+    return found
 
 
 def open_version(store: Store, version_id: str) -> Version:
-    """Open a dataset version by id.
+    """Open a dataset version by id; one that was opened lately is shared, with what it has read.
 
     Raises:
         NotFoundError: there is none.
@@ -121,8 +135,16 @@ def open_version(store: Store, version_id: str) -> Version:
             raise NotFoundError(
                 f"there is no dataset version {version_id}", hint="see `expunge dataset list`"
             )
-        dataset = session.get_one(tables.Dataset, row.dataset_id)
-        return Version(store, row, dataset, chunks_of(session, row.dataset_id, row.rows))
+        chunks = chunks_of(session, row.dataset_id, row.rows)
+    return _opened(store, version_id, chunks)
+
+
+@lru_cache(maxsize=4)
+def _opened(store: Store, version_id: str, chunks: tuple[manifests.Chunk, ...]) -> Version:
+    # The chunks are part of the key: erasing rows replaces them, and closes what was open.
+    with store.catalogue.read() as session:
+        row = session.get_one(tables.DatasetVersion, version_id)
+        return Version(store, row, session.get_one(tables.Dataset, row.dataset_id), chunks)
 
 
 def chunks_of(session: Session, dataset_id: str, rows: int) -> tuple[manifests.Chunk, ...]:

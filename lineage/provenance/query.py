@@ -163,7 +163,7 @@ def _of(nodes: Sequence[Node], kind: NodeKind) -> tuple[str, ...]:
 
 def _names(session: Session, positions: Mapping[str, BitMap]) -> dict[str, int]:
     rows = session.execute(select(tables.Dataset.id, tables.Dataset.name))
-    names = dict(rows.tuples().all())
+    names = {dataset: name for dataset, name in rows}  # noqa: C416
     return {names[dataset]: len(found) for dataset, found in positions.items()}
 
 
@@ -193,15 +193,18 @@ def _models(session: Session, versions: Sequence[str]) -> tuple[ModelSeen, ...]:
 
 
 def _path(
-    view: "nx.DiGraph[str]", entered: Sequence[Exposure], nodes: Sequence[Node]
+    view: "nx.MultiDiGraph[str]", entered: Sequence[Exposure], nodes: Sequence[Node]
 ) -> tuple[Node, ...]:
     """From a dataset version to the last model version it reached, or as far as influence goes."""
-    if not entered:
+    origins = {node: each.version_id for each in entered for node in each.segments}
+    origins |= {fit: next(view.predecessors(fit)) for each in entered for fit in each.fits}
+    if not origins:
         return ()
-    first = next((each for each in entered if each.segments), entered[0])
-    source = (first.segments or first.fits)[0]
-    data = first.version_id if first.segments else next(view.predecessors(source))
-    ways = nx.single_source_shortest_path(influence(view), source)
-    models = [node.id for node in nodes if node.kind is NodeKind.MODEL_VERSION and node.id in ways]
-    way = ways[models[-1]] if models else max(ways.values(), key=len)
-    return tuple(view.nodes[node]["node"] for node in (data, *way))
+    taint = influence(view)
+    models = [node.id for node in nodes if node.kind is NodeKind.MODEL_VERSION]
+    if models:
+        ways = nx.single_target_shortest_path(taint, models[-1])
+        way = min((ways[node] for node in origins if node in ways), key=len)
+    else:
+        way = max(nx.single_source_shortest_path(taint, next(iter(origins))).values(), key=len)
+    return tuple(view.nodes[node]["node"] for node in (origins[way[0]], *way))

@@ -118,8 +118,13 @@ def newest(session: Session, run_id: str) -> tables.Checkpoint | None:
     )
 
 
-def _quarantined(session: Session, artefact_id: str) -> bool:
+def _quarantined(session: Session, checkpoint_id: str) -> bool:
+    """Whether a hold keeps a checkpoint, or a version that it is a member of."""
+    versions = select(tables.ModelMember.version_id).where(
+        tables.ModelMember.checkpoint_id == checkpoint_id
+    )
+    artefacts = [checkpoint_id, *session.scalars(versions)]
     held = select(tables.Hold.id).where(
-        tables.Hold.artefact_id == artefact_id, tables.Hold.released_at.is_(None)
+        tables.Hold.artefact_id.in_(artefacts), tables.Hold.released_at.is_(None)
     )
     return session.scalar(held.limit(1)) is not None

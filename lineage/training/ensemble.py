@@ -17,7 +17,7 @@ from lineage.data.version import Version
 from lineage.errors import RunError
 from lineage.schedule import ScheduleSpec
 from lineage.store import Store
-from lineage.training.checkpoint import newest
+from lineage.training.checkpoint import load, newest
 from lineage.training.execute import execute
 from lineage.training.nominal import frozen_cells
 from lineage.training.program import Program
@@ -73,7 +73,15 @@ def train(
 def prepare(
     store: Store, program: Program, datasets: Mapping[str, str], model: str, recipe: Recipe
 ) -> str:
-    """Write down a training and its runs, without executing anything; returns its id."""
+    """Write down a training and its runs, without executing anything; returns its id.
+
+    Raises:
+        NotFoundError: there is no such dataset, or no such checkpoint to start from.
+        CheckpointError: the checkpoint to start from was purged.
+        PlacementError, FencedError: as `train`.
+    """
+    if recipe.start is not None:
+        load(store, recipe.start)
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
     check_versions(store, inputs.values())
     alias = next(iter(inputs))

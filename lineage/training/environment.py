@@ -7,6 +7,7 @@ is pinned while a program runs.
 import os
 import platform
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
@@ -230,12 +231,9 @@ def _pin_torch(stack: ExitStack, threads: int) -> None:
 
     initialised = range(len(torch.cuda.default_generators))
     stack.enter_context(torch.random.fork_rng(devices=initialised, device_type="cuda"))
-    stack.callback(
-        torch.use_deterministic_algorithms,
-        torch.are_deterministic_algorithms_enabled(),
-        warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    torch.use_deterministic_algorithms(True)
+    stack.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
+    torch.set_deterministic_debug_mode("error")
+    _pin_inductor(stack)
     stack.callback(torch.set_num_threads, torch.get_num_threads())
     torch.set_num_threads(threads)
     cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
@@ -251,3 +249,17 @@ def _pin_torch(stack: ExitStack, threads: int) -> None:
     if torch.cuda.is_available() and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         stack.callback(os.environ.pop, "CUBLAS_WORKSPACE_CONFIG")
+
+
+def _pin_inductor(stack: ExitStack) -> None:
+    """What ``torch.use_deterministic_algorithms`` also does, without its 1.4 s import of Inductor.
+
+    Where that is not loaded yet it reads the variable, should the program compile something.
+    """
+    inductor: Any = sys.modules.get("torch._inductor.config")
+    if inductor is not None:
+        stack.callback(setattr, inductor, "deterministic", inductor.deterministic)
+        inductor.deterministic = True
+    elif "TORCHINDUCTOR_DETERMINISTIC" not in os.environ:
+        os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
+        stack.callback(os.environ.pop, "TORCHINDUCTOR_DETERMINISTIC")

@@ -69,7 +69,7 @@ class StoreRecorder:
                     run_id=self.run_id,
                     alias=alias,
                     step=step,
-                    metrics=dict(metrics),
+                    metrics={name: float(value) for name, value in metrics.items()},
                     created_at=self.store.clock(),
                 )
             )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lineage.data.version import Version
-from lineage.errors import ProgramError
+from lineage.errors import MissingSettingError, ProgramError
 from lineage.schedule import Records, Schedule, shards_of
 from lineage.training.batch import Batch, Handle
 from lineage.training.checkpoint import Lap
@@ -23,6 +23,10 @@ from lineage.training.specification import RunSpec
 
 Predictor = Callable[[Batch], ArrayLike]
 """From a batch to one row of probabilities, or one value, a record."""
+
+
+GENERATORS = frozenset({"numpy", "random"})
+"""The generators that a program may ask to be seeded a step."""
 
 
 class Stateful(Protocol):
@@ -57,7 +61,7 @@ class Config(SimpleNamespace):
     """The program's own settings, by attribute."""
 
     def __getattr__(self, name: str) -> Any:
-        raise ProgramError(
+        raise MissingSettingError(
             f"the program asks for config.{name}, which was not set",
             hint=f"pass --set {name}=VALUE, or use run.config.get({name!r}, default)",
         )
@@ -126,10 +130,7 @@ class Run:
         Raises:
             ProgramError: training has begun, or the start does not hold one of them.
         """
-        if self._began:
-            raise ProgramError(
-                "run.track was called after training began", hint="call it before run.batches"
-            )
+        self._not_begun("track")
         for name, thing in objects.items():
             self.tracked[name] = thing
             if not self._start or (self.step == 0 and name not in self._spec.restore):
@@ -146,14 +147,28 @@ class Run:
         self.predict = function
 
     def randomness(self, *generators: str) -> None:
-        """Ask for other generators than torch's to be seeded a step: ``numpy``, ``random``."""
+        """Ask for other generators than torch's to be seeded a step: ``numpy``, ``random``.
+
+        Raises:
+            ProgramError: training has begun, or there is no such generator.
+        """
+        self._not_begun("randomness")
+        if unknown := sorted(set(generators) - GENERATORS):
+            raise ProgramError(
+                f"the program asks for randomness, and there is no generator {unknown[0]!r}",
+                hint=f"one of {', '.join(sorted(GENERATORS))}; torch's need not be asked for",
+            )
         self.generators.update(generators)
 
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
 
         In a sharded run these are the rows of its own shard: other shards stay isolated.
+
+        Raises:
+            ProgramError: training has begun.
         """
+        self._not_begun("fit")
         value = function(self._all_rows(handle, shard_only=True))
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
@@ -183,6 +198,12 @@ class Run:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
         self._began = True
         return self._train(self._inputs[handle.alias])
+
+    def _not_begun(self, what: str) -> None:
+        if self._began:
+            raise ProgramError(
+                f"run.{what} was called after training began", hint="call it before run.batches"
+            )
 
     def _train(self, version: Version) -> Iterator[Batch]:
         present = version.present

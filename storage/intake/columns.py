@@ -1,5 +1,6 @@
 """What a column of a dataset is: declared once, when the dataset is made, and kept."""
 
+from collections.abc import Container
 from enum import StrEnum
 from typing import Self
 
@@ -72,6 +73,11 @@ class Column(BaseModel):
         if self.categories and self.kind is not ColumnKind.CATEGORY:
             raise ValueError("only a category has categories")
         return self
+
+    def keeping(self, codes: Container[int]) -> Self:
+        """The category with only the labels of these codes; the codes of all stay what they are."""
+        kept = (label if code in codes else None for code, label in enumerate(self.categories))
+        return self.model_copy(update={"categories": tuple(kept)})
 
     @property
     def arrow_type(self) -> pa.DataType:

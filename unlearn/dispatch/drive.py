@@ -1,7 +1,7 @@
 """Driving a plan to its end: each task as soon as what it depends on is done."""
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any, Protocol
 
 from lineage.store import Store
@@ -9,6 +9,7 @@ from unlearn.dispatch import journal
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.journal import Ownership
 from unlearn.dispatch.worker import Options
+from unlearn.errors import TaskError
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
 
@@ -40,6 +41,7 @@ def apply(
     Raises:
         StalePlanError: the graph changed in a way that touches the plan.
         PlanError: it is applied, or being applied elsewhere.
+        TaskError: a worker died; the plan can be applied again.
     """
     workers = workers or InProcess(store)
     check_fresh(store, plan_id)
@@ -48,6 +50,11 @@ def apply(
     try:
         _drive(store, ownership, workers, options, progress)
         state = "applied"
+    except BrokenExecutor as error:
+        raise TaskError(
+            f"a worker of plan {plan_id} died: {error}",
+            hint=f"what is done is kept; go on with: expunge apply {plan_id}",
+        ) from error
     finally:
         workers.close()
         journal.release(store, ownership, state)

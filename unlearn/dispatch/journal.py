@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
-from storage.processes import is_alive, this_process
+from storage.processes import is_alive, is_local, this_process
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import load_plan
 
 LEASE = timedelta(hours=12)
-"""How long an owner on another host is believed without a sign of life."""
+"""How long an owner on another host is believed since it last started or finished a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def own(store: Store, plan_id: str) -> Ownership:
         row, plan = load_plan(session, plan_id)
         if row.state not in ("ready", "applying", "failed"):
             raise PlanError(f"plan {plan_id} is {row.state}", hint="see `expunge status`")
-        if row.owner is not None and is_alive(row.owner) and not _expired(store, row):
+        if row.owner is not None and _holds(store, row, row.owner):
             raise PlanError(
                 f"plan {plan_id} is being applied by process {row.owner}",
                 hint="wait for it, or stop that process first",
@@ -74,7 +74,7 @@ def release(store: Store, ownership: Ownership, state: str) -> None:
 def start(store: Store, ownership: Ownership, task_id: str) -> bool:
     """Mark a task as running under this fence; False if it is already done."""
     with store.catalogue.write() as session:
-        _fenced(session, ownership)
+        _fenced(session, ownership).lease_until = store.clock() + LEASE
         claimed = session.execute(
             update(tables.Task)
             .where(
@@ -94,7 +94,7 @@ def complete(store: Store, ownership: Ownership, task_id: str, result: dict[str,
         StalePlanError: another owner took the plan meanwhile; the result is dropped.
     """
     with store.catalogue.write() as session:
-        _fenced(session, ownership)
+        _fenced(session, ownership).lease_until = store.clock() + LEASE
         task = session.get_one(tables.Task, _key(ownership.plan_id, task_id))
         task.state = "done"
         task.result = result
@@ -141,8 +141,10 @@ def _fenced(session: Session, ownership: Ownership) -> tables.Plan:
     return row
 
 
-def _expired(store: Store, row: tables.Plan) -> bool:
-    return row.lease_until is not None and row.lease_until < store.clock()
+def _holds(store: Store, row: tables.Plan, owner: str) -> bool:
+    """Whether the owner still has the plan; the life of one on another host cannot be seen."""
+    expired = row.lease_until is not None and row.lease_until < store.clock()
+    return is_alive(owner) and (is_local(owner) or not expired)
 
 
 def _key(plan_id: str, task_id: str) -> str:

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from sqlalchemy import Select, select
+
 from lineage.store import Store
+from storage.catalogue import tables
 from unlearn.errors import PlanError, StalePlanError
-from unlearn.plan.model import Plan
+from unlearn.plan.model import Plan, Probe
 from unlearn.plan.planner import draft, load_plan
 
 
@@ -13,11 +16,17 @@ def check_fresh(store: Store, plan_id: str) -> None:
 
     Raises:
         NotFoundError: there is no such plan.
-        PlanError: it is applied or cancelled.
+        PlanError: it is applied or cancelled, or another plan for its requests was applied.
         StalePlanError: the graph changed; the difference is named.
     """
     with store.catalogue.read() as session:
         row, plan = load_plan(session, plan_id)
+        overtaken = session.scalar(_overtaking(plan_id, plan))
+    if overtaken is not None:
+        raise PlanError(
+            f"plan {plan_id} was overtaken: {overtaken} has done what was asked",
+            hint=f"see `expunge show {overtaken}`",
+        )
     if row.state in ("applied", "cancelled"):
         raise PlanError(f"plan {plan_id} is {row.state}", hint=f"see `expunge show {plan_id}`")
     if row.state != "ready":
@@ -48,5 +57,25 @@ def differences(old: Plan, new: Plan) -> list[str]:
     return changes
 
 
+def _overtaking(plan_id: str, plan: Plan) -> Select[str]:
+    """An applied plan that serves a request of this one."""
+    return (
+        select(tables.Plan.id)
+        .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
+        .where(
+            tables.PlanRequest.request_id.in_(plan.requests),
+            tables.Plan.id != plan_id,
+            tables.Plan.state == "applied",
+        )
+        .limit(1)
+    )
+
+
 def _work(plan: Plan) -> dict[str, Any]:
-    return {task.id: (task.work, task.depends_on, task.visits) for task in plan.tasks}
+    """What each task does; which of several equal segments a probe executes does not count."""
+    return {
+        task.id: task.work.program_id
+        if isinstance(task.work, Probe)
+        else (task.work, task.depends_on, task.visits)
+        for task in plan.tasks
+    }

@@ -2,11 +2,11 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.data.closure import Closure
 from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
 from lineage.store import Store
@@ -67,8 +67,9 @@ def draft(store: Store, request_ids: Sequence[str]) -> Plan:
         wanted = forget_sets(session, [request.id for request in requests])
         gone = _all_forgotten(session)
     found = impact(store, wanted)
+    fenced = found if gone == wanted else impact(store, gone)
     with store.catalogue.read() as session:
-        snapshot = world(session, found, retained_visits(store, session, found.segments, gone))
+        snapshot = world(session, found, retained_visits(store, session, fenced.segments, gone))
         return _assemble(
             store,
             session,
@@ -76,6 +77,7 @@ def draft(store: Store, request_ids: Sequence[str]) -> Plan:
             revision,
             gone,
             found,
+            fenced,
             snapshot,
         )
 
@@ -114,16 +116,23 @@ def _assemble(
     revision: int,
     gone: Positions,
     found: Impact,
+    fenced: Impact,
     snapshot: World,
 ) -> Plan:
     affected = needed(snapshot)
-    chains = restarts(snapshot, needed_checkpoints(snapshot, affected), _usable(store, session))
-    transforms, makers = _transforms(session, found.closure, snapshot)
+    usable = _usable(store, session)
+    chains = restarts(snapshot, needed_checkpoints(affected), usable)
+    stale = (fenced if chains else found).closure.stale
+    transforms, makers = _transforms(session, stale, snapshot)
     replayed = replays(snapshot, chains, makers)
     visits = sum(task.visits for task in replayed)
     full_visits, full_seconds = full_retrain(snapshot, affected)
-    early = (*probes(session, snapshot, chains), *interims(snapshot, affected))
-    tasks = finish(snapshot, found, affected, (*early, *transforms, *replayed))
+    early = (
+        *interims(snapshot, affected, usable),
+        *transforms,
+        *probes(snapshot, chains, makers, usable),
+    )
+    tasks = finish(snapshot, found, affected, (*early, *replayed))
     return Plan(
         requests=requests,
         graph_revision=revision,
@@ -158,6 +167,7 @@ def _all_forgotten(session: Session) -> Positions:
 def _usable(store: Store, session: Session) -> Callable[[str], bool]:
     """Whether a checkpoint's bytes are there and sound."""
 
+    @cache
     def usable(checkpoint_id: str) -> bool:
         return store.objects.verify(session.get_one(tables.Checkpoint, checkpoint_id).object)
 
@@ -165,12 +175,12 @@ def _usable(store: Store, session: Session) -> Callable[[str], bool]:
 
 
 def _transforms(
-    session: Session, affected: Closure, snapshot: World
+    session: Session, stale: Sequence[str], snapshot: World
 ) -> tuple[tuple[Task, ...], dict[str, tuple[str, ...]]]:
     """A task for each transform to execute again, and, per run, those that make its inputs."""
     tasks: list[Task] = []
     outputs: dict[str, list[str]] = {}
-    for number, transform_id in enumerate(affected.stale, 1):
+    for number, transform_id in enumerate(stale, 1):
         row = session.get_one(tables.Transform, transform_id)
         task = Task(
             id=f"transform-{number}",

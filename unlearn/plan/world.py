@@ -46,7 +46,11 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """A model version and its members, shard → checkpoint."""
+    """A model version and its members, shard → checkpoint.
+
+    An interim version is never ``live`` or ``newest`` here: it is not made again, the version that
+    it stands in for is.
+    """
 
     id: str
     model: str
@@ -67,16 +71,19 @@ class World:
     versions: tuple[VersionFacts, ...]
     fits: tuple[str, ...]
     """Tainted artefacts that still exist."""
+    fenced: frozenset[str]
+    """Segments that records of any accepted request reached: they do not come out as recorded."""
 
 
 def world(session: Session, impact: Impact, retained: Mapping[str, int]) -> World:
-    """Take the snapshot; ``retained`` gives the visits left in each affected segment."""
+    """Take the snapshot; ``retained`` gives the visits left in each fenced segment."""
     fits = select(tables.Fit.id).where(tables.Fit.purged_at.is_(None))
     return World(
         _checkpoints(session, impact, retained),
         _runs(session),
         _versions(session, impact),
         tuple(fit for fit in session.scalars(fits) if fit in impact.fits),
+        frozenset(retained),
     )
 
 
@@ -132,15 +139,15 @@ def _versions(session: Session, impact: Impact) -> tuple[VersionFacts, ...]:
         .where(tables.ModelVersion.purged_at.is_(None))
         .order_by(tables.Model.name, tables.ModelVersion.place, tables.ModelVersion.sequence)
     ).all()
-    newest = {version.model_id: version.id for version, _ in rows}
+    newest = {version.model_id: version.id for version, _ in rows if not version.interim}
     return tuple(
         VersionFacts(
             version.id,
             name,
             version.sequence,
             members[version.id],
-            version.id in live,
-            newest[version.model_id] == version.id,
+            version.id in live and not version.interim,
+            newest.get(version.model_id) == version.id,
             version.id in impact.versions,
             version.interim,
         )

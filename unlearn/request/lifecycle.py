@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from lineage.data.closure import closure
 from lineage.data.dataset import new_version, without
-from lineage.data.fences import fingerprint, forgotten
+from lineage.data.fences import fingerprint, forgotten, suppressions
 from lineage.data.identity import Erased, Positions, erasure, resolve, scope_of
+from lineage.data.mapping import recorded_into
+from lineage.data.part import superseded
+from lineage.data.version import Version, chunks_of
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -39,26 +42,23 @@ def accept(
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
     wanted = list(dict.fromkeys(names))
-    found = resolve(store, kind, wanted, within)
-    earlier = {name: erasure(store, kind, name, within) for name in wanted}
-    missing = [i for i, name in enumerate(wanted, 1) if not found[name] and not earlier[name]]
-    if missing:
-        shown = ", ".join(map(str, missing[:SHOWN_LINES]))
-        raise NotFoundError(
-            f"no dataset has {len(missing)} of these {len(wanted)} {kind}s (number {shown}); "
-            "nothing was accepted",
-            hint="ids are compared as text; take out those that are unknown",
-            numbers=missing,
-        )
-    new = {name: found[name] for name in wanted if earlier[name] is None}
-    if not new:
-        covering = [each for each in earlier.values() if each is not None]
-        return _known(store, covering)
-    return _accept(store, kind, new)
+    while True:
+        revision = _revision(store)
+        new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
+        missing = [i for i, name in enumerate(wanted, 1) if not new[name] and not earlier[name]]
+        if missing:
+            raise _unknown(kind, missing, len(wanted))
+        if not any(new.values()):
+            return _known(store, [each for each in earlier.values() if each is not None])
+        request = _accept(store, kind, new, revision)
+        if request is not None:
+            return request
 
 
 def cancel(store: Store, request_id: str) -> None:
     """Withdraw a request that no plan has carried out: the fence falls, the rows come back.
+
+    Plans made for it and not begun are cancelled with it.
 
     Raises:
         NotFoundError: there is no such request.
@@ -79,6 +79,8 @@ def cancel(store: Store, request_id: str) -> None:
                 f"request {request_id} is being carried out by {busy}",
                 hint=f"finish it: expunge apply {busy}",
             )
+        for plan in session.scalars(_ready_plans(request_id)):
+            plan.state = "cancelled"
         request.state = "cancelled"
         request.closed_at = store.clock()
         fences = select(tables.Suppression).where(tables.Suppression.request_id == request_id)
@@ -90,6 +92,14 @@ def cancel(store: Store, request_id: str) -> None:
         ):
             _restore(session, store, each)
         ledger.commit(session, "request", request.id, {"state": "cancelled"}, store.clock())
+
+
+def _ready_plans(request_id: str) -> Select[tables.Plan]:
+    return (
+        select(tables.Plan)
+        .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
+        .where(tables.PlanRequest.request_id == request_id, tables.Plan.state == "ready")
+    )
 
 
 def forget_sets(session: Session, request_ids: Sequence[str]) -> Positions:
@@ -135,6 +145,46 @@ def _open_request(session: Session, request_id: str) -> tables.Request:
     return request
 
 
+def _revision(store: Store) -> int:
+    """Rises with what decides where an id is, and which request covers it."""
+    with store.catalogue.read() as session:
+        return ledger.revision(session, "dataset-version", "request")
+
+
+def _divided(
+    store: Store, kind: str, found: Mapping[str, Positions], within: str | None
+) -> tuple[dict[str, Positions], dict[str, Erased | None]]:
+    """Per id: the positions that no request covers yet, and the request that covers all others.
+
+    A namesake in another namespace may be somebody else, whose erasure covers nothing here.
+    """
+    with store.catalogue.read() as session:
+        fences = suppressions(session)
+        scopes = {
+            dataset.id: scope_of(dataset, kind)
+            for dataset in session.scalars(select(tables.Dataset))
+        }
+    new = {
+        name: {
+            dataset_id: rows
+            for dataset_id, rows in positions.items()
+            if fingerprint(store, kind, scopes[dataset_id], name) not in fences
+        }
+        for name, positions in found.items()
+    }
+    return new, {name: erasure(store, kind, name, within) for name in found}
+
+
+def _unknown(kind: str, missing: Sequence[int], asked: int) -> NotFoundError:
+    shown = ", ".join(map(str, missing[:SHOWN_LINES]))
+    return NotFoundError(
+        f"no dataset has {len(missing)} of these {asked} {kind}s (number {shown}); "
+        "nothing was accepted",
+        hint="ids are compared as text; take out those that are unknown",
+        numbers=missing,
+    )
+
+
 def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
     """What already covers all ids of a request: the open request, or the finished erasure."""
     newest = max(covering, key=lambda each: each.date)
@@ -144,7 +194,10 @@ def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
         return session.get_one(tables.Request, newest.request_id)
 
 
-def _accept(store: Store, kind: str, found: Mapping[str, Positions]) -> tables.Request:
+def _accept(
+    store: Store, kind: str, found: Mapping[str, Positions], revision: int
+) -> tables.Request | None:
+    """Write a request down, unless something changed since ``revision``."""
     positions: Positions = {}
     for each in found.values():
         for dataset_id, rows in each.items():
@@ -152,6 +205,8 @@ def _accept(store: Store, kind: str, found: Mapping[str, Positions]) -> tables.R
     affected = closure(store, positions).forgotten
     now = store.clock()
     with store.catalogue.write() as session:
+        if ledger.revision(session, "dataset-version", "request") != revision:
+            return None
         request = tables.Request(id=new_id("req"), state="open", identity="", received_at=now)
         marks = _marks(session, store, kind, found)
         request.identity = ledger.json_digest({"kind": kind, "marks": sorted(marks)})
@@ -215,9 +270,15 @@ def _raise_fence(
 
 
 def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> None:
+    """Take rows back into the head; what an aggregate makes of them is for ``derive`` to say."""
     dataset = session.get_one(tables.Dataset, lifted.dataset_id)
+    if any(made.scope == "aggregate" for made in recorded_into(session, dataset.id)):
+        return
     head = session.get_one(tables.DatasetVersion, dataset.head_id)
     back = load_bitmap(lifted.positions) - forgotten(session, dataset.id)
+    back -= superseded(
+        Version(store, head, dataset, chunks_of(session, dataset.id, head.rows)), back
+    )
     dataset.head_id = new_version(
         session,
         store,

@@ -86,7 +86,8 @@ def _destroy(store: Store, artefacts: set[str], held: set[str]) -> int:
 def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
     """Every checkpoint and artefact, its object, and when it was purged."""
     for table in (tables.Checkpoint, tables.Fit):
-        yield from session.execute(select(table.id, table.object, table.purged_at)).tuples()
+        for row in session.execute(select(table.id, table.object, table.purged_at)):
+            yield row[0], row[1], row[2]
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:

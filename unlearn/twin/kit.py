@@ -140,7 +140,7 @@ class _Packer:
             self.datasets[version_id] = TwinDataset(
                 key=version_id,
                 namespace=version.dataset.namespace,
-                columns=version.columns,
+                columns=self._columns(version),
                 salt=version.salt.hex(),
                 file=None if made_by else self._export(version),
                 made_by=made_by,
@@ -156,15 +156,34 @@ class _Packer:
 
     def _export(self, version: Version) -> str:
         """Write the retained rows by descending key: at other positions, in another file."""
-        present = version.present
-        keep = ~contains(self.gone.get(version.dataset.id, BitMap()), present.positions)
-        positions = present.positions[keep]
+        kept = self._retained(version)
+        positions = version.present.positions[kept]
         self._complete(version, positions)
-        order = np.argsort(present.records.keys[keep])[::-1]
+        order = np.argsort(version.present.records.keys[kept])[::-1]
         table = rows_table(manifests.read_identified(self.store.objects, version.chunks, positions))
         name = f"{version.id}.parquet"
         pq.write_table(table.take(order), self.folder / name)
         return name
+
+    def _columns(self, version: Version) -> tuple[Column, ...]:
+        """The declared columns, without the labels that no retained row has.
+
+        What an aggregate transform makes of the retained rows may have any label.
+        """
+        with self.store.catalogue.read() as session:
+            if _aggregated(session, version.row):
+                return version.columns
+        positions = version.present.positions[self._retained(version)]
+        return tuple(
+            column.keeping(set(version.column(column.name)[positions].tolist()))
+            if column.categories
+            else column
+            for column in version.columns
+        )
+
+    def _retained(self, version: Version) -> np.ndarray:
+        """Which of the present rows are not forgotten: (n,)."""
+        return ~contains(self.gone.get(version.dataset.id, BitMap()), version.present.positions)
 
     def _complete(self, version: Version, positions: np.ndarray) -> None:
         gone = version.deleted | self.gone.get(version.dataset.id, BitMap())
@@ -189,3 +208,12 @@ def _origin(session: Session, run_id: str) -> tables.Run:
     while run.replay_of is not None:
         run = session.get_one(tables.Run, run.replay_of)
     return run
+
+
+def _aggregated(session: Session, version: tables.DatasetVersion) -> bool:
+    """Whether an aggregate transform made the rows of a version, or those it was made from."""
+    made = maker(session, version)
+    if made is None:
+        return False
+    given = session.get_one(tables.DatasetVersion, made.input_id)
+    return made.scope == "aggregate" or _aggregated(session, given)

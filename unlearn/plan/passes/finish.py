@@ -11,7 +11,13 @@ def finish(
     world: World, impact: Impact, affected: Sequence[VersionFacts], tasks: Sequence[Task]
 ) -> tuple[Task, ...]:
     """The whole DAG in an order that respects it: ``tasks``, then what follows from them."""
-    makers = {task.work.run_id: task.id for task in tasks if task.work.kind == "replay"}
+    makers = {
+        each.id: task.id
+        for task in tasks
+        if task.work.kind == "replay"
+        for each in world.checkpoints.values()
+        if each.run_id == task.work.run_id and task.work.first_step < each.step <= task.work.until
+    }
     aggregates = tuple(
         _aggregate(world, number, version, makers) for number, version in enumerate(affected, 1)
     )
@@ -34,9 +40,9 @@ def finish(
 def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[str, str]) -> Task:
     members: dict[int, Made | Kept] = {}
     for shard, member in version.members.items():
-        facts = world.checkpoints[member]
-        if facts.tainted:
-            members[shard] = Made(task=makers[facts.run_id], step=facts.step)
+        if member in makers:
+            step = world.checkpoints[member].step
+            members[shard] = Made(task=makers[member], step=step)
         else:
             members[shard] = Kept(checkpoint_id=member)
     made = [member.task for member in members.values() if isinstance(member, Made)]

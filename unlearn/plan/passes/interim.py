@@ -4,18 +4,22 @@ An ensemble without them is unlearned exactly, as soon as nothing its other shar
 from the forgotten records; a shared start or artefact would have tainted those shards too.
 """
 
+from collections.abc import Callable
+
 from unlearn.plan.model import Interim, Task
-from unlearn.plan.world import VersionFacts, World
+from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 
-def interims(world: World, affected: tuple[VersionFacts, ...]) -> tuple[Task, ...]:
+def interims(
+    world: World, affected: tuple[VersionFacts, ...], usable: Callable[[str], bool]
+) -> tuple[Task, ...]:
     """An interim version for each newest affected one that has clean members left."""
     tasks: list[Task] = []
     for version in affected:
         clean = {
             shard: member
             for shard, member in version.members.items()
-            if not world.checkpoints[member].tainted
+            if _serves(world.checkpoints[member]) and usable(member)
         }
         if clean and version.newest:
             tasks.append(
@@ -30,3 +34,7 @@ def interims(world: World, affected: tuple[VersionFacts, ...]) -> tuple[Task, ..
                 )
             )
     return tuple(tasks)
+
+
+def _serves(member: CheckpointFacts) -> bool:
+    return member.kept and not member.tainted

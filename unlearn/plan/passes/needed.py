@@ -1,4 +1,4 @@
-"""Which tainted checkpoints must be made again: those that live versions are made of."""
+"""Which versions must be replaced, and which checkpoints their replacements are made of."""
 
 from unlearn.plan.world import VersionFacts, World
 
@@ -11,7 +11,7 @@ def needed(world: World) -> tuple[VersionFacts, ...]:
     return tuple(version for version in world.versions if version.live and version.tainted)
 
 
-def needed_checkpoints(world: World, versions: tuple[VersionFacts, ...]) -> tuple[str, ...]:
-    """The tainted members of these versions, each once."""
+def needed_checkpoints(versions: tuple[VersionFacts, ...]) -> tuple[str, ...]:
+    """The members of these versions, each once: the restarts pass sees which are there."""
     members = (member for version in versions for member in version.members.values())
-    return tuple(dict.fromkeys(m for m in members if world.checkpoints[m].tainted))
+    return tuple(dict.fromkeys(members))

@@ -1,25 +1,33 @@
 """The probe: whether bits are reproducible here, needed where a replay starts from a checkpoint."""
 
-from sqlalchemy.orm import Session
+from collections.abc import Callable, Mapping
 
 from unlearn.plan.model import Probe, Task
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.world import CheckpointFacts, World
 
 
-def probes(session: Session, world: World, chains: tuple[Chain, ...]) -> tuple[Task, ...]:
+def probes(
+    world: World,
+    chains: tuple[Chain, ...],
+    makers: Mapping[str, tuple[str, ...]],
+    usable: Callable[[str], bool],
+) -> tuple[Task, ...]:
     """A probe for each program whose replay does not begin from scratch.
 
-    The cheapest clean segment of the program whose ends still exist is executed again. A restart
-    from scratch needs no probe: nothing of another execution enters it.
+    The cheapest of its segments that no fenced record reached, and whose ends still exist, is
+    executed again. A restart from scratch needs none: nothing of another execution enters it.
+    ``makers`` gives, per run, the tasks that make its inputs anew; it opens all it was given.
     """
     programs = dict.fromkeys(world.runs[c.run_id].program_id for c in chains if c.restart)
     tasks: list[Task] = []
     for program_id in programs:
         candidates = [c for c in world.checkpoints.values() if _fit(world, c, program_id)]
-        if candidates:
-            cheapest = min(candidates, key=lambda c: (c.visits, c.id))
-            tasks.append(_task(len(tasks) + 1, program_id, cheapest))
+        for each in sorted(candidates, key=lambda c: (c.visits, c.id)):
+            if each.previous is None or usable(each.previous):
+                waits = makers.get(each.run_id, ())
+                tasks.append(_task(len(tasks) + 1, program_id, each, waits))
+                break
     return tuple(tasks)
 
 
@@ -27,17 +35,19 @@ def _fit(world: World, checkpoint: CheckpointFacts, program_id: str) -> bool:
     before = checkpoint.previous
     return (
         checkpoint.kept
-        and not checkpoint.tainted
+        and checkpoint.segment_id not in world.fenced
         and checkpoint.visits > 0
         and world.runs[checkpoint.run_id].program_id == program_id
         and (before is None or world.checkpoints[before].kept)
     )
 
 
-def _task(number: int, program_id: str, checkpoint: CheckpointFacts) -> Task:
+def _task(
+    number: int, program_id: str, checkpoint: CheckpointFacts, waits: tuple[str, ...]
+) -> Task:
     return Task(
         id=f"probe-{number}",
-        depends_on=(),
+        depends_on=waits,
         work=Probe(program_id=program_id, segment_id=checkpoint.segment_id),
         visits=checkpoint.visits,
         seconds=round(checkpoint.seconds, 3),

@@ -12,19 +12,22 @@ def replays(
     world: World, chains: tuple[Chain, ...], makers: Mapping[str, tuple[str, ...]]
 ) -> tuple[Task, ...]:
     """A task for each chain; ``makers`` gives, per run, the tasks that make its inputs anew."""
-    names = {chain.run_id: f"replay-{number}" for number, chain in enumerate(chains, 1)}
+    names = {
+        each.id: f"replay-{number}"
+        for number, chain in enumerate(chains, 1)
+        for each in chain.checkpoints
+    }
     return tuple(_replay(world, chain, names, makers.get(chain.run_id, ())) for chain in chains)
 
 
 def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[str, ...]) -> Task:
     restart, step = chain.restart, 0
     if restart is not None:
-        facts = world.checkpoints[restart]
-        step = facts.step
-        restart = names[facts.run_id] if chain.again else restart
+        step = world.checkpoints[restart].step
+        restart = names[restart] if chain.again else restart
     upstream = (restart,) if chain.again and restart is not None else ()
     return Task(
-        id=names[chain.run_id],
+        id=names[chain.checkpoints[0].id],
         depends_on=(*upstream, *makers),
         work=Replay(
             run_id=chain.run_id,
@@ -46,4 +49,7 @@ def _reason(chain: Chain, step: int) -> str:
         origin = f"{chain.restart} at step {step} is the last clean state"
     if chain.fallback_from is not None:
         origin += f"; {chain.fallback_from} would have served but is damaged"
-    return f"{chain.run_id} trained on the forgotten records; {origin}"
+    why = "trained on the forgotten records"
+    if not any(each.tainted for each in chain.checkpoints):
+        why = "has lost a clean checkpoint that is needed"
+    return f"{chain.run_id} {why}; {origin}"

@@ -45,14 +45,15 @@ class Chain:
 def restarts(
     world: World, wanted: Iterable[str], usable: Callable[[str], bool]
 ) -> tuple[Chain, ...]:
-    """The chains that make the wanted checkpoints again, each after the one it starts from."""
+    """The chains that make the wanted checkpoints where they are tainted, purged or damaged.
+
+    Each comes after the one it starts from.
+    """
     again: dict[str, CheckpointFacts] = {}
     fallbacks: dict[str, str] = {}
     for checkpoint_id in wanted:
         _walk_back(world, checkpoint_id, usable, again, fallbacks)
-    runs = dict.fromkeys(facts.run_id for facts in again.values())
-    chains = [_chain(world, run_id, again, fallbacks) for run_id in runs]
-    return _ordered(world, chains)
+    return _ordered([_chain(piece, again, fallbacks) for piece in _pieces(again)])
 
 
 def _walk_back(
@@ -72,32 +73,39 @@ def _walk_back(
             damaged = damaged or current
         again[current] = facts
         if damaged is not None:
-            fallbacks.setdefault(facts.run_id, damaged)
+            fallbacks.setdefault(current, damaged)
         current = facts.previous
 
 
+def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
+    """The segments of each run, cut where one between them is not recomputed."""
+    runs = {run: n for n, run in enumerate(dict.fromkeys(c.run_id for c in again.values()))}
+    pieces: list[list[CheckpointFacts]] = []
+    for facts in sorted(again.values(), key=lambda c: (runs[c.run_id], c.step)):
+        last = pieces[-1][-1] if pieces else None
+        if last is not None and last.run_id == facts.run_id and last.id == facts.previous:
+            pieces[-1].append(facts)
+        else:
+            pieces.append([facts])
+    return pieces
+
+
 def _chain(
-    world: World,
-    run_id: str,
+    piece: list[CheckpointFacts],
     again: dict[str, CheckpointFacts],
     fallbacks: dict[str, str],
 ) -> Chain:
-    mine = sorted((each for each in again.values() if each.run_id == run_id), key=lambda c: c.step)
-    restart = mine[0].previous
-    return Chain(run_id, restart, restart in again, tuple(mine), fallbacks.get(run_id))
+    restart = piece[0].previous
+    fallback = next((fallbacks[c.id] for c in reversed(piece) if c.id in fallbacks), None)
+    return Chain(piece[0].run_id, restart, restart in again, tuple(piece), fallback)
 
 
-def _ordered(world: World, chains: list[Chain]) -> tuple[Chain, ...]:
+def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:
     ordered: list[Chain] = []
-    waiting = {chain.run_id: chain for chain in chains}
-    while waiting:
-        ready = [c for c in waiting.values() if not c.again or _run_of(world, c) not in waiting]
-        for chain in ready:
-            ordered.append(chain)
-            del waiting[chain.run_id]
+    made: set[str | None] = set()
+    while chains:
+        ready = [chain for chain in chains if not chain.again or chain.restart in made]
+        ordered += ready
+        made.update(each.id for chain in ready for each in chain.checkpoints)
+        chains = [chain for chain in chains if chain not in ready]
     return tuple(ordered)
-
-
-def _run_of(world: World, chain: Chain) -> str:
-    assert chain.restart is not None
-    return world.checkpoints[chain.restart].run_id

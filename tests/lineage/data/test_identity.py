@@ -1,0 +1,116 @@
+"""From ids to positions, and what is said of ids that were erased."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyroaring import BitMap
+
+from lineage.data.dataset import add, find_dataset
+from lineage.data.identity import erasure, resolve
+from lineage.errors import AmbiguousIdError
+from unlearn.request.lifecycle import accept, cancel
+
+
+@pytest.fixture
+def register(workshop: Any, store: Any, tmp_path: Path) -> Any:
+    """Adds (id, person) pairs to a dataset of a namespace; returns the dataset's id."""
+
+    def added(name: str, namespace: str, *pairs: tuple[str, str], update: bool = False) -> str:
+        rows = [{"id": record, "person": person} for record, person in pairs]
+        path = workshop.written(tmp_path / f"{name}.csv", rows)
+        columns = {"id_columns": ("id",), "subject_columns": ("person",)}
+        texts = {"text_columns": ("id", "person")}
+        version = add(store, name, path, namespace=namespace, update=update, **columns, **texts)
+        return version.dataset.id
+
+    return added
+
+
+def test_a_subject_is_found_in_every_dataset_of_its_namespace(register: Any, store: Any) -> None:
+    first = register("voices", "people", ("1", "Ann"), ("2", "Bob"), ("3", "Ann"))
+    second = register("faces", "people", ("1", "Cid"), ("2", "Ann"))
+    found = resolve(store, "subject", ["Ann", "Bob", "Zoe"], None)
+    assert found == {
+        "Ann": {first: BitMap([0, 2]), second: BitMap([1])},
+        "Bob": {first: BitMap([1])},
+        "Zoe": {},
+    }
+
+
+def test_a_subject_of_two_namespaces_may_be_two_people_and_must_be_told_apart(
+    register: Any, store: Any
+) -> None:
+    here = register("voices", "people", ("1", "Ann"))
+    register("scans", "patients", ("1", "Ann"), ("2", "Bob"))
+    with pytest.raises(AmbiguousIdError, match="several namespaces: patients, people") as refused:
+        resolve(store, "subject", ["Ann", "Bob"], None)
+    assert "--namespace" in refused.value.hint
+    assert "Ann" not in str(refused.value)
+    assert resolve(store, "subject", ["Ann"], "people") == {"Ann": {here: BitMap([0])}}
+    assert resolve(store, "subject", ["Ann"], "nowhere") == {"Ann": {}}
+    assert list(resolve(store, "subject", ["Bob"], None)["Bob"].values()) == [BitMap([1])]
+
+
+def test_a_record_of_two_datasets_must_be_told_apart(register: Any, store: Any) -> None:
+    register("voices", "people", ("1", "Ann"))
+    there = register("faces", "people", ("1", "Bob"))
+    with pytest.raises(AmbiguousIdError, match="several datasets: faces, voices") as refused:
+        resolve(store, "record", ["1"], None)
+    assert "--dataset" in refused.value.hint
+    assert resolve(store, "record", ["1"], "faces") == {"1": {there: BitMap([0])}}
+
+
+def test_rows_that_were_replaced_are_found_too(register: Any, store: Any) -> None:
+    voices = register("voices", "people", ("1", "Ann"))
+    register("voices", "people", ("1", "Ann"), update=True)
+    assert resolve(store, "record", ["1"], None) == {"1": {voices: BitMap([0, 1])}}
+
+
+def test_ids_are_compared_as_text(register: Any, store: Any) -> None:
+    register("voices", "people", ("007", "Ann"))
+    assert resolve(store, "record", ["7", "007 "], None) == {"7": {}, "007 ": {}}
+
+
+def test_an_id_in_no_request_was_not_erased(register: Any, store: Any) -> None:
+    register("voices", "people", ("1", "Ann"))
+    assert erasure(store, "subject", "Ann", None) is None
+    assert erasure(store, "subject", "Zoe", "people") is None
+
+
+def test_an_id_is_under_its_newest_request_until_that_is_cancelled(
+    register: Any, store: Any
+) -> None:
+    register("voices", "people", ("1", "Ann"))
+    request = accept(store, "subject", ["Ann"])
+    found = erasure(store, "subject", "Ann", None)
+    assert found is not None
+    assert (found.request_id, found.state) == (request.id, "open")
+    assert found.date >= request.received_at
+    assert erasure(store, "record", "Ann", None) is None
+    cancel(store, request.id)
+    assert erasure(store, "subject", "Ann", None) is None
+
+
+def test_the_erasure_of_a_namesake_is_not_taken_for_another_persons(
+    register: Any, store: Any
+) -> None:
+    register("voices", "people", ("1", "Ann"))
+    register("scans", "patients", ("1", "Ann"))
+    request = accept(store, "subject", ["Ann"], "people")
+    assert erasure(store, "subject", "Ann", "patients") is None
+    other = accept(store, "subject", ["Ann"], "patients")
+    assert other.id != request.id
+
+
+def test_a_dataset_that_came_after_an_erasure_is_searched_for_itself(
+    register: Any, store: Any
+) -> None:
+    # Ann of the people was forgotten; the patient Ann came later, and asks too.
+    register("voices", "people", ("1", "Ann"))
+    first = accept(store, "subject", ["Ann"], "people")
+    scans = register("scans", "patients", ("1", "Ann"))
+    second = accept(store, "subject", ["Ann"], "patients")
+    assert second.id != first.id
+    with store.catalogue.read() as session:
+        assert find_dataset(session, "scans").id == scans

@@ -1,0 +1,59 @@
+"""Workers that are processes: what they do is kept, and what kills one does not spoil a plan."""
+
+from typing import Any
+
+import pytest
+
+from lineage.errors import ProgramError
+from lineage.training.model import find_version
+from storage.catalogue import tables
+from unlearn.dispatch import journal
+from unlearn.dispatch.drive import apply
+from unlearn.dispatch.local import LocalWorkers
+from unlearn.errors import TaskError
+from unlearn.plan.planner import make_plan
+from unlearn.request.lifecycle import accept
+
+
+@pytest.fixture
+def plan(trained: Any, tally: Any) -> tuple[str, Any]:
+    request = accept(trained, "subject", ["person-07"])
+    return make_plan(trained, [request.id])
+
+
+def states(store: Any, plan_id: str) -> dict[str, str]:
+    with store.catalogue.read() as session:
+        tasks = session.query(tables.Task).filter_by(plan_id=plan_id)
+        return {task.id.rpartition("/")[2]: task.state for task in tasks}
+
+
+def test_a_worker_that_was_killed_in_a_replay_leaves_a_plan_that_can_be_applied(
+    trained: Any, tally: Any, workshop: Any, plan: tuple[str, Any]
+) -> None:
+    plan_id, planned = plan
+    replay = planned.task("replay-1").work
+    tally.spring(replay.until - 1, "kill")
+    with pytest.raises(TaskError, match=f"a worker of plan {plan_id} died") as died:
+        apply(trained, plan_id, LocalWorkers(trained, 1))
+    assert f"expunge apply {plan_id}" in died.value.hint
+    assert states(trained, plan_id)["replay-1"] == "running"
+    done = journal.results(trained, plan_id)
+    tally.forget_the_log()
+    results = apply(trained, plan_id, LocalWorkers(trained, 2))
+    assert {task: results[task] for task in done} == done
+    assert tally.consumed()[0][0] == 18
+    assert results["replay-1"]["visits"] == planned.visits
+    assert (results["check"]["verdict"], states(trained, plan_id)["purge"]) == ("passed", "done")
+    assert find_version(trained, "m").digest == results["aggregate-1"]["digest"]
+
+
+def test_an_error_in_a_worker_comes_back_as_it_was_raised(
+    trained: Any, tally: Any, plan: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trained.catalogue.write() as session:
+        for program in session.query(tables.Program):
+            program.root = str(tally.folder / "nowhere")
+    with pytest.raises(ProgramError, match="cannot be imported from") as failed:
+        apply(trained, plan[0], LocalWorkers(trained, 1))
+    assert "--root" in failed.value.hint
+    assert states(trained, plan[0])["publish"] == "pending"

@@ -1,0 +1,56 @@
+"""Real data, models trained on it once a session, and a store of its own with one for each test."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lineage.store import Store
+from lineage.training.ensemble import Recipe
+from tests.unlearn.equality import material as real
+from tests.unlearn.equality.material import Material
+from tests.unlearn.equality.trained import RECIPES, Trained, Trains, train_on
+
+collect_ignore = ["programs"]
+"""Plain script files: the store loads them, as a user's."""
+
+
+@pytest.fixture(scope="session")
+def materials(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Material]:
+    """``mnist`` and ``voices``."""
+    folder = tmp_path_factory.mktemp("materials")
+    return {each.name: each for each in (real.mnist(data, folder), real.voices(data, folder))}
+
+
+@pytest.fixture(scope="session")
+def originals() -> dict[str, tuple[Path, str]]:
+    """Where each model was trained, and its version; `trained` fills it and hands out copies."""
+    return {}
+
+
+@pytest.fixture
+def trained(
+    materials: dict[str, Material],
+    originals: dict[str, tuple[Path, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> Iterator[Trains]:
+    with ExitStack() as stores:
+
+        def copied(ref: str, topology: str, **config: Any) -> Trained:
+            material = materials["voices" if ref.startswith("voices") else "mnist"]
+            key = f"{ref} {topology} {sorted(config.items())}"
+            if key not in originals:
+                place = tmp_path_factory.mktemp("original") / "store"
+                with Store.create(place) as store:
+                    recipe = Recipe(**RECIPES[topology], config=config)
+                    originals[key] = place, train_on(store, material, ref, recipe)
+            place, version = originals[key]
+            shutil.copytree(place, tmp_path / "store")
+            store = stores.enter_context(Store.open(tmp_path / "store"))
+            return Trained(store, material, version)
+
+        yield copied

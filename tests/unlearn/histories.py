@@ -1,0 +1,252 @@
+"""Small random training histories, really executed, beside the diary of every row they used."""
+
+import math
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from lineage.data.dataset import append, head
+from lineage.data.transform import TransformFunction, derive
+from lineage.errors import PlacementError
+from lineage.source import load
+from lineage.store import Store
+from lineage.training.ensemble import Recipe, prepare, resume
+from lineage.training.execute import execute
+from lineage.training.program import load_program
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.intake import Column, ColumnKind
+from storage.rows import Rows
+
+Row = tuple[int, str, tuple[str, ...]]
+"""A number that no other row has, the record's id, and whom it is about: nobody, one or two."""
+
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where stores are made: what is asked here is who saw whom, not whether a disk is durable."""
+
+COLUMNS = (Column(name="id", kind=ColumnKind.INTEGER), Column(name="x", kind=ColumnKind.REAL))
+PEOPLE = [(), ("p1",), ("p2",), ("p3",), ("p4",), ("p5", "p1"), ("p2", "p6")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what of, how, and what befalls it.
+
+    ``start`` picks one of the checkpoints there are then, to fine-tune from. ``new`` rows are added
+    to the dataset before it. At step ``interrupt`` its first run is interrupted; then it is resumed
+    or given up.
+    """
+
+    dataset: str
+    recipe: Recipe
+    model: str = "m"
+    fit: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    start: int | None = None
+    new: tuple[Row, ...] = ()
+    interrupt: int | None = None
+    resumed: bool = True
+
+
+@dataclass(frozen=True)
+class History:
+    """Rows of datasets, transforms between them (function, from, to), and trainings in order."""
+
+    rows: dict[str, tuple[Row, ...]]
+    trainings: tuple[Training, ...]
+    derived: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class Lived:
+    """A history that happened: the store, and what each run's program wrote in its diary."""
+
+    store: Store
+    program: Any
+    entries: list[tuple[str, int, list[int]]]
+    diary: dict[str, list[tuple[str, int, list[int]]]] = field(default_factory=dict)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    aggregated: list[tuple[int, list[int]]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+
+    def questions(self) -> Iterator[tuple[str, str, str, set[int]]]:
+        """What can be asked: the kind of id, the id, where it is one, and the numbers of its rows.
+
+        Everybody there is, and a few records of the first dataset.
+        """
+        every = [row for rows in self.rows.values() for row in rows]
+        for person in sorted({person for _, _, people in every for person in people}):
+            numbers = {number for number, _, people in every if person in people}
+            yield "subject", person, "people", numbers
+        for _, record, _ in self.rows["a"][:: len(self.rows["a"]) // 3]:
+            yield "record", record, "a", {n for n, name, _ in self.rows["a"] if name == record}
+
+    def sql(self, query: str) -> list[Any]:
+        """Ask the catalogue's file directly."""
+        with sqlite3.connect(self.store.path / "catalogue.db") as connection:
+            return connection.execute(query).fetchall()
+
+    def take(self) -> list[tuple[str, int, list[int]]]:
+        """The diary since this was last asked."""
+        taken = self.entries[:]
+        self.entries.clear()
+        self.aggregated += [(first, rows) for kind, first, rows in taken if kind == "aggregate"]
+        return taken
+
+
+@contextmanager
+def lived(history: History) -> Iterator[Lived]:
+    """Live through a history in a store of its own."""
+    folder = Path(__file__).parent
+    with tempfile.TemporaryDirectory(dir=MEMORY) as place, Store.create(Path(place)) as store:
+        program = load_program("diary.py:train", folder)
+        diary: dict[str, Any] = program.function.__globals__
+        diary["ENTRIES"].clear()
+        life = Lived(store, program, diary["ENTRIES"])
+        for name, rows in history.rows.items():
+            _add(life, name, rows)
+        for function, given, made in history.derived:
+            made_of = load(f"diary.py:{function}", folder)
+            assert isinstance(made_of, TransformFunction)
+            derive(store, made_of, given, made)
+        life.take()
+        for training in history.trainings:
+            _train(life, training, diary["INTERRUPT_AT"])
+        yield life
+
+
+def _add(life: Lived, name: str, rows: tuple[Row, ...]) -> None:
+    life.rows.setdefault(name, []).extend(rows)
+    known = life.sql(f"SELECT id FROM datasets WHERE name = '{name}'")
+    dataset = tables.Dataset(
+        id=new_id("ds"),
+        name=name,
+        namespace="people",
+        columns=[column.model_dump(mode="json") for column in COLUMNS],
+        id_columns=[],
+        subject_columns=[],
+        created_at=life.store.clock(),
+    )
+    if known:
+        dataset = head(life.store, name).dataset
+    numbers, records, people = zip(*rows, strict=True)
+    batch = pa.record_batch({"id": numbers, "x": list(map(math.sin, numbers))})
+    piece = Rows(batch, pa.array(records), pa.array(map(list, people), pa.list_(pa.string())))
+    append(life.store, dataset, [piece], source=name, update=True, salt=name.encode() * 16)
+
+
+def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
+    if training.new:
+        _add(life, training.dataset, training.new)
+    checkpoints = life.sql("SELECT id FROM checkpoints ORDER BY created_at, step")
+    start = None
+    if training.start is not None and checkpoints:
+        start = checkpoints[training.start % len(checkpoints)][0]
+    config = {"train": training.dataset, "fit": training.fit, "evaluate": training.evaluate}
+    recipe = replace(training.recipe, config=config, start=start)
+    names = (training.dataset, *training.fit, *training.evaluate)
+    given = life.store, life.program, dict(zip(names, names, strict=True)), training.model
+    try:
+        training_id = prepare(*given, recipe)
+    except PlacementError:
+        recipe = replace(recipe, shards=1, slices=1, refreeze=True)
+        training_id = prepare(*given, recipe)
+    if training.interrupt is not None:
+        interrupt_at.add(training.interrupt)
+    if _execute(life, training_id, resumed=training.resumed):
+        life.versions.append(resume(life.store, training_id).id)
+    interrupt_at.clear()
+
+
+def _execute(life: Lived, training_id: str, *, resumed: bool) -> bool:
+    """Execute each run of a training; whether it came to its end."""
+    query = f"SELECT id FROM runs WHERE training_id = '{training_id}' ORDER BY rowid"
+    for (run,) in life.sql(query):
+        try:
+            execute(life.store, run)
+        except KeyboardInterrupt:
+            if resumed:
+                execute(life.store, run)
+        life.diary[run] = life.take()
+        if life.sql(f"SELECT state FROM runs WHERE id = '{run}'") != [("complete",)]:
+            return False
+    return True
+
+
+HALVED, CENTRED = ("halved", "a", "c"), ("centred", "a", "c")
+DERIVED: list[tuple[tuple[str, str, str], ...]] = [
+    (),
+    (),
+    (HALVED,),
+    (CENTRED,),
+    (HALVED, ("centred", "c", "d")),
+    (CENTRED, ("halved", "c", "d")),
+]
+
+
+def rows(first: int, records: int, least: int, most: int) -> st.SearchStrategy[tuple[Row, ...]]:
+    """Rows numbered from ``first``, with record ids from ``records`` on."""
+    people = st.lists(st.sampled_from(PEOPLE), min_size=least, max_size=most)
+    return people.map(
+        lambda each: tuple((first + i, str(records + i), them) for i, them in enumerate(each))
+    )
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    """Any topology, small."""
+    slices = draw(st.integers(1, 3))
+    return Recipe(
+        shards=draw(st.integers(1, 3)),
+        slices=slices,
+        epochs=draw(st.integers(slices, 4)),
+        batch_size=draw(st.sampled_from([3, 4, 8, 16])),
+        seed=draw(st.integers(0, 9)),
+        min_batch=draw(st.sampled_from([1, 2, 2, 3])),
+        checkpoint_every=draw(st.sampled_from([None, 2, 3, 7])),
+    )
+
+
+@st.composite
+def trainings(draw: st.DrawFn, names: list[str], number: int) -> Training:
+    """A training on one of these datasets; any of them may be fitted on or measured with."""
+    dataset = draw(st.sampled_from(names))
+    roles = [(name, draw(st.sampled_from(["", "", "fit", "evaluate"]))) for name in names]
+    records = draw(st.sampled_from([15, 100 * number]))
+    return Training(
+        dataset,
+        draw(recipes()),
+        model=draw(st.sampled_from(["m", "n"])),
+        fit=tuple(name for name, role in roles if role == "fit"),
+        evaluate=tuple(name for name, role in roles if role == "evaluate"),
+        start=draw(st.none() | st.integers(0, 99)) if number else None,
+        new=draw(rows(100 * number, records, 1, 9)) if number and dataset == "a" else (),
+        interrupt=draw(st.none() | st.integers(1, 20)),
+        resumed=draw(st.booleans()),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """One or two datasets, perhaps others made of the first, and one to three trainings."""
+    given = {"a": draw(rows(0, 0, 20, 60))}
+    if draw(st.booleans()):
+        given["b"] = draw(rows(1_000, 0, 20, 30))
+    derived = draw(st.sampled_from(DERIVED))
+    names = [*given, *(made for _, _, made in derived)]
+    count = draw(st.integers(1, 3))
+    return History(given, tuple(draw(trainings(names, n)) for n in range(count)), derived)
+
+
+def small(recipe: Recipe, **training: Any) -> History:
+    """Twenty rows, every other one about ``p1``, and one training on them."""
+    people = [("p1",), ("p2",), ("p3", "p1"), ()]
+    rows = tuple((n, str(n), people[n % 4]) for n in range(20))
+    return History({"a": rows}, (Training("a", recipe, **training),))

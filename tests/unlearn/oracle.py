@@ -1,0 +1,109 @@
+"""Who learned from some rows, told from the diary alone: every batch is walked, none is predicted.
+
+It imports nothing of the code it judges. The catalogue's file is read for names and for what
+started where; every claim that a row was used comes from what the programs wrote down.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Diary = Mapping[str, Sequence[tuple[str, int, list[int]]]]
+"""Run id → what its program wrote down: kind, step, numbers of the rows."""
+
+AGGREGATE = 9_000
+"""Of row ``n`` an aggregation makes row ``first + n % AGGREGATE``, each time with another first."""
+
+
+@dataclass
+class Reach:
+    """How far some rows came: ids; and per run its steps, visits, segments and fits."""
+
+    runs: dict[str, tuple[list[int], int, set[str], set[str]]] = field(default_factory=dict)
+    segments: set[str] = field(default_factory=set)
+    fits: set[str] = field(default_factory=set)
+    checkpoints: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
+    publications: set[str] = field(default_factory=set)
+
+
+class Truth:
+    """What happened in a store, by its catalogue's names and its programs' diary."""
+
+    def __init__(
+        self, catalogue: Path, diary: Diary, aggregated: Iterable[tuple[int, list[int]]]
+    ) -> None:
+        self.diary = diary
+        self.aggregated = list(aggregated)
+        with sqlite3.connect(catalogue) as db:
+            self.starts = dict(db.execute("SELECT id, start_id FROM runs ORDER BY rowid"))
+            self.fits = db.execute("SELECT id, run_id, ordinal FROM fits").fetchall()
+            self.members = db.execute("SELECT version_id, checkpoint_id FROM model_members")
+            self.members = self.members.fetchall()
+            self.given = db.execute("SELECT id, version_id FROM publications").fetchall()
+            self.laps = db.execute(
+                "SELECT s.run_id, s.id, c.id, s.first_step, c.step FROM segments s"
+                " JOIN checkpoints c ON c.id = s.checkpoint_id ORDER BY s.run_id, c.step"
+            ).fetchall()
+
+    def batches(self, run: str) -> dict[int, list[int]]:
+        """Step → rows; a resumed run does some steps again, and must be given the same rows."""
+        found: dict[int, list[int]] = {}
+        for kind, step, rows in self.diary.get(run, ()):
+            if kind == "batch":
+                assert found.setdefault(step, rows) == rows
+        return found
+
+    def reach(self, rows: Iterable[int]) -> Reach:
+        """Follow some rows to the end."""
+        gone = self._with_aggregates(set(rows))
+        reach = Reach()
+        for run, start in self.starts.items():
+            self._walk(run, start, gone, reach)
+        reach.versions = {version for version, made in self.members if made in reach.checkpoints}
+        reach.publications = {each for each, version in self.given if version in reach.versions}
+        return reach
+
+    def _with_aggregates(self, gone: set[int]) -> set[int]:
+        for first, given in self.aggregated:
+            if gone.intersection(given):
+                gone |= {first + row % AGGREGATE for row in given}
+        return gone
+
+    def _walk(self, run: str, start: str | None, gone: set[int], reach: Reach) -> None:
+        fits = self._tainted_fits(run, gone)
+        tainted = bool(fits) or start in reach.checkpoints
+        steps, visits, entered = [], 0, set()
+        batches = self.batches(run)
+        for segment, checkpoint, first, last in self._laps_of(run):
+            for step in range(first, last):
+                hits = len(gone.intersection(batches.get(step, ())))
+                if hits:
+                    tainted = True
+                    steps.append(step)
+                    visits += hits
+                    entered.add(segment)
+            if tainted:
+                reach.segments.add(segment)
+                reach.checkpoints.add(checkpoint)
+        reach.fits |= fits
+        if steps or fits:
+            reach.runs[run] = (steps, visits, entered, fits)
+
+    def _laps_of(self, run: str) -> list[tuple[str, str, int, int]]:
+        return [lap[1:] for lap in self.laps if lap[0] == run]
+
+    def _tainted_fits(self, run: str, gone: set[int]) -> set[str]:
+        given = [rows for kind, _, rows in self.diary.get(run, ()) if kind == "fit"]
+        return {
+            fit
+            for fit, owner, ordinal in self.fits
+            if owner == run and gone.intersection(given[ordinal])
+        }
+
+
+def truth(lived: Any) -> Truth:
+    """What happened in a history that was lived through."""
+    return Truth(lived.store.path / "catalogue.db", lived.diary, lived.aggregated)

@@ -1,0 +1,184 @@
+"""The planner's judge: tries every subset of segments, and carries every plan out on paper.
+
+It imports nothing of the code it judges, and reads worlds and tasks by their documented fields.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import compress, product
+from typing import Any
+
+
+def serves(checkpoint: Any, damaged: Collection[str]) -> bool:
+    """Whether a checkpoint may be used: clean, purged by nobody, its bytes as they were."""
+    return not checkpoint.tainted and checkpoint.kept and checkpoint.id not in damaged
+
+
+def needed(world: Any, damaged: Collection[str]) -> set[str]:
+    """The checkpoints that must be made again: members of replaced versions that do not serve."""
+    live = (version for version in world.versions if version.live and version.tainted)
+    members = {member for version in live for member in version.members.values()}
+    return {member for member in members if not serves(world.checkpoints[member], damaged)}
+
+
+def sound(facts: Mapping[str, Any], again: Collection[str], damaged: Collection[str]) -> bool:
+    """Whether each of these can be made: from scratch, another of them, or one that serves."""
+    befores = {facts[each].previous for each in again} - {None, *again}
+    return all(serves(facts[before], damaged) for before in befores)
+
+
+def optimum(world: Any, damaged: Collection[str]) -> int:
+    """The fewest visits of any sound set of segments that makes what is needed."""
+    facts, wanted = world.checkpoints, needed(world, damaged)
+    others = [each for each in facts if each not in wanted]
+    subsets = (wanted | set(compress(others, mask)) for mask in product((0, 1), repeat=len(others)))
+    return min(
+        sum(facts[each].visits for each in again)
+        for again in subsets
+        if sound(facts, again, damaged)
+    )
+
+
+def from_scratch(world: Any) -> int:
+    """The visits of all segments that led to any member of a version in use that is affected."""
+    live = (version for version in world.versions if version.live and version.tainted)
+    reached: set[str] = set()
+    waiting = [member for version in live for member in version.members.values()]
+    while waiting:
+        each = waiting.pop()
+        if each not in reached:
+            reached.add(each)
+            before = world.checkpoints[each].previous
+            waiting += [] if before is None else [before]
+    return sum(world.checkpoints[each].visits for each in reached)
+
+
+class Execution:
+    """A plan's tasks carried out in their order, on paper; ``faults`` says what went wrong."""
+
+    def __init__(
+        self, world: Any, damaged: Collection[str], makers: Mapping[str, Collection[str]]
+    ) -> None:
+        self.world, self.damaged, self.makers = world, damaged, makers
+        self.facts = world.checkpoints
+        self.done = {task for made in makers.values() for task in made}
+        self.made: dict[str, dict[int, str]] = {}
+        self.replaced: list[str] = []
+        self.visits = 0
+        self.fallbacks: set[str] = set()
+        self.faults: list[str] = []
+
+    def expect(self, holds: bool, fault: str) -> None:
+        """Note a fault unless it holds."""
+        if not holds:
+            self.faults.append(fault)
+
+    @property
+    def again(self) -> list[str]:
+        """Every checkpoint that was made, as often as it was."""
+        return [each for made in self.made.values() for each in made.values()]
+
+    def carry_out(self, tasks: Sequence[Any]) -> "Execution":
+        """Carry out all tasks, and judge the whole."""
+        for task in tasks:
+            missing = [each for each in task.depends_on if each not in self.done]
+            self.expect(not missing, f"{task.id} comes before {missing}")
+            getattr(self, f"_{task.work.kind}", lambda task: None)(task)
+            self.expect(task.id not in self.done, f"{task.id} is there twice")
+            self.done.add(task.id)
+        self._judge(tasks)
+        return self
+
+    def _replay(self, task: Any) -> None:
+        work = task.work
+        laps = sorted(
+            (c for c in self.facts.values() if c.run_id == work.run_id), key=lambda c: c.step
+        )
+        laps = [c for c in laps if work.first_step < c.step <= work.until]
+        self.made[task.id] = {c.step: c.id for c in laps}
+        if not laps or laps[0].first_step != work.first_step or laps[-1].step != work.until:
+            self.faults.append(f"{task.id} begins or ends where no checkpoint is")
+            return
+        self._start(task, laps[0].previous)
+        makers = set(self.makers.get(work.run_id, ()))
+        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
+        visits = sum(c.visits for c in laps)
+        self.expect(task.visits == visits, f"{task.id} costs {visits}, not {task.visits}")
+        self.visits += visits
+        passed_over = {c.id for c in laps if self._passed_over(c)}
+        self.expect(bool(work.fallback_from) or not passed_over, f"{task.id} hides a fallback")
+        self.fallbacks |= {work.fallback_from} - {None}
+
+    def _start(self, task: Any, before: str | None) -> None:
+        restart = task.work.restart
+        step = 0 if before is None else self.facts[before].step
+        self.expect(task.work.restart_step == step, f"{task.id} restarts at another step")
+        if before is None or restart is None:
+            self.expect(before is restart, f"{task.id} restarts from {restart}, not {before}")
+        elif restart in self.facts:
+            there = restart == before and serves(self.facts[before], self.damaged)
+            self.expect(there, f"{task.id} cannot restart from {restart}")
+        else:
+            made = self.made.get(restart, {}).values()
+            self.expect(before in made, f"{restart} does not make what {task.id} restarts from")
+            self.expect(restart in task.depends_on, f"{task.id} does not wait for {restart}")
+
+    def _aggregate(self, task: Any) -> None:
+        self.replaced.append(task.work.version_id)
+        version = next(v for v in self.world.versions if v.id == task.work.version_id)
+        for shard, member in version.members.items():
+            given = task.work.members[shard]
+            if serves(self.facts[member], self.damaged):
+                self.expect(getattr(given, "checkpoint_id", "") == member, f"{member} was clean")
+                continue
+            made = self.made.get(getattr(given, "task", ""), {})
+            same = made.get(getattr(given, "step", -1)) == member
+            self.expect(same, f"{task.id} has nothing in place of {member}")
+            self.expect(same and given.task in task.depends_on, f"{task.id} does not wait")
+
+    def _interim(self, task: Any) -> None:
+        version = next(v for v in self.world.versions if v.id == task.work.version_id)
+        clean = {s: m for s, m in version.members.items() if serves(self.facts[m], self.damaged)}
+        self.expect(task.work.members == clean, f"{task.id} serves others than the clean members")
+        self.expect(version.newest and version.tainted, f"{version.id} needs no interim")
+
+    def _purge(self, task: Any) -> None:
+        left = {c.id for c in self.facts.values() if c.kept} - set(task.work.checkpoints)
+        left |= {v.id for v in self.world.versions} - set(task.work.versions)
+        left |= set(self.world.fits) - set(task.work.fits)
+        tainted = {c.id for c in self.facts.values() if c.tainted} | set(self.world.fits)
+        tainted |= {v.id for v in self.world.versions if v.tainted}
+        gone = {*task.work.checkpoints, *task.work.versions, *task.work.fits}
+        self.expect(not left & tainted, f"purge leaves {sorted(left & tainted)}")
+        self.expect(gone <= tainted, f"purge destroys {sorted(gone - tainted)}, which are clean")
+
+    def _judge(self, tasks: Sequence[Any]) -> None:
+        kinds = [task.work.kind for task in tasks]
+        self.expect(kinds[-3:] == ["check", "publish", "purge"], "it does not end as plans end")
+        live = {v.id for v in self.world.versions if v.live and v.tainted}
+        self.expect(sorted(self.replaced) == sorted(live), "it replaces other versions")
+        self.expect(len(self.again) == len(set(self.again)), "it makes something twice")
+        best = optimum(self.world, self.damaged)
+        self.expect(self.visits == best, f"it costs {self.visits}, the cheapest costs {best}")
+        self.expect(best >= optimum(self.world, ()), "damage made it cheaper")
+        passed_over = {each for each in self.again if self._passed_over(self.facts[each])}
+        self.expect(self.fallbacks <= passed_over, "it names a fallback that was none")
+        self.expect(set(self._interims(tasks)) == self._served(), "it serves others meanwhile")
+        check = next((task for task in tasks if task.work.kind == "check"), None)
+        waits = set(check.depends_on) if check else set()
+        before = {task.id for task in tasks[:-3]}
+        self.expect(waits == before, "the check does not wait for everything before it")
+
+    def _passed_over(self, checkpoint: Any) -> bool:
+        return not checkpoint.tainted and checkpoint.kept and checkpoint.id in self.damaged
+
+    def _interims(self, tasks: Sequence[Any]) -> Iterator[str]:
+        return (task.work.version_id for task in tasks if task.work.kind == "interim")
+
+    def _served(self) -> set[str]:
+        """Newest versions that lose some members and keep others."""
+        found = set()
+        for version in self.world.versions:
+            left = [m for m in version.members.values() if serves(self.facts[m], self.damaged)]
+            if version.newest and version.live and version.tainted and left:
+                found.add(version.id)
+        return found

@@ -1,0 +1,113 @@
+"""Training versions again from scratch without some rows, in a second store."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from lineage.data.dataset import append
+from lineage.data.version import open_version
+from lineage.store import Store
+from lineage.training.ensemble import add_run, record_program
+from lineage.training.execute import execute
+from lineage.training.specification import RunSpec
+from storage import manifests
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+from storage.rows import Rows
+
+AGGREGATE = 9_000
+"""Row numbers below this are rows as given; an aggregate's rows count on from its multiples."""
+
+
+class Scratch:
+    """The runs behind some model versions, each executed once, as far as any of them needs."""
+
+    def __init__(self, lived: Any, gone: set[int], folder: Path) -> None:
+        self.lived, self.gone = lived, gone
+        self.store = Store.create(folder)
+        self.needed: dict[str, int] = {}
+        self.inputs: dict[str, str] = {}
+        self.made: dict[str, str] = {}
+        self.datasets: dict[str, str] = {}
+
+    def visits(self, versions: Iterable[str]) -> int:
+        """Train the members of these versions; how many rows their programs were handed."""
+        members = self.lived.sql("SELECT version_id, checkpoint_id FROM model_members")
+        wanted = set(versions)
+        for version, checkpoint in members:
+            if version in wanted:
+                self._need(checkpoint)
+        self.lived.take()
+        for run in sorted(self.needed, key=self._age):
+            self._execute(run)
+        return sum(len(rows) for kind, _, rows in self.lived.take() if kind == "batch")
+
+    def _age(self, run: str) -> int:
+        return int(self.lived.sql(f"SELECT rowid FROM runs WHERE id = '{run}'")[0][0])
+
+    def _need(self, checkpoint: str) -> None:
+        """Go back to the runs that were asked for; a replay knows what is left of their rows."""
+        query = f"SELECT run_id, step FROM checkpoints WHERE id = '{checkpoint}'"
+        ((run, step),) = self.lived.sql(query)
+        row = self._run(run)
+        while row.replay_of is not None:
+            row = self._run(row.replay_of)
+        if run != row.id:
+            self.inputs[row.id] = run
+        self.needed[row.id] = max(step, self.needed.get(row.id, 0))
+        if row.start_id is not None:
+            self._need(row.start_id)
+
+    def _run(self, run: str) -> tables.Run:
+        with self.lived.store.catalogue.read() as session:
+            return session.get_one(tables.Run, run)
+
+    def _execute(self, run: str) -> None:
+        row = self._run(run)
+        spec = RunSpec.model_validate(row.specification)
+        with self.lived.store.catalogue.read() as session:
+            left = tables.RunInput.run_id == self.inputs.get(run, run)
+            given = session.scalars(select(tables.RunInput).where(left))
+            inputs = {each.alias: each.version_id for each in given}
+        versions = {alias: self._dataset(version) for alias, version in inputs.items()}
+        with self.store.catalogue.write() as session:
+            program = record_program(session, self.store, self.lived.program)
+            start = None if row.start_id is None else self._start(row.start_id)
+            added = add_run(session, self.store, spec, program, versions, start_id=start)
+        execute(self.store, added.id, until=self.needed[run])
+        self.made[run] = added.id
+
+    def _start(self, checkpoint: str) -> str:
+        """Of a checkpoint of the first store, the one that was made here in its place."""
+        ((run, step),) = self.lived.sql(
+            f"SELECT run_id, step FROM checkpoints WHERE id = '{checkpoint}'"
+        )
+        with self.store.catalogue.read() as session:
+            found = select(tables.Checkpoint.id).where(
+                tables.Checkpoint.run_id == self.made[run], tables.Checkpoint.step == step
+            )
+            return session.scalars(found).one()
+
+    def _dataset(self, version_id: str) -> str:
+        """The rows of a version that are not gone, as a dataset of their own, under its salt."""
+        if version_id not in self.datasets:
+            version = open_version(self.lived.store, version_id)
+            positions = version.present.positions
+            numbers = version.column("id")[positions] % AGGREGATE
+            kept = positions[[number not in self.gone for number in numbers]]
+            identified = manifests.read_identified(version.store.objects, version.chunks, kept)
+            dataset = tables.Dataset(
+                id=new_id("ds"),
+                name=version_id,
+                namespace=version.dataset.namespace,
+                columns=version.dataset.columns,
+                id_columns=[],
+                subject_columns=[],
+                created_at=self.store.clock(),
+            )
+            rows = [Rows(each.batch, each.records, each.subjects) for each in identified]
+            made = append(self.store, dataset, rows, source="rows", salt=version.salt)
+            self.datasets[version_id] = made.id
+        return self.datasets[version_id]

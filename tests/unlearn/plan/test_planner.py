@@ -1,0 +1,245 @@
+"""The planner against a brute force that tries every subset of segments, on small random worlds."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import Phase, find, given, settings
+
+from lineage.data.closure import Closure
+from unlearn.impact import Impact
+from unlearn.plan.model import Task
+from unlearn.plan.passes.alternatives import full_retrain
+from unlearn.plan.passes.finish import finish
+from unlearn.plan.passes.interim import interims
+from unlearn.plan.passes.needed import needed, needed_checkpoints
+from unlearn.plan.passes.replays import replays
+from unlearn.plan.passes.restarts import Chain, restarts
+from unlearn.plan.world import VersionFacts, World
+
+Usable = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The planner as its passes; a mutant replaces one of them."""
+
+    needed: Callable[..., Any] = needed
+    needed_checkpoints: Callable[..., Any] = needed_checkpoints
+    restarts: Callable[..., Any] = restarts
+    replays: Callable[..., Any] = replays
+    interims: Callable[..., Any] = interims
+    finish: Callable[..., Any] = finish
+
+    def plan(self, case: Any) -> tuple[Task, ...]:
+        """The tasks for a world, as the planner assembles them."""
+        world = case.world
+        affected = self.needed(world)
+        chains = self.restarts(world, self.needed_checkpoints(affected), case.usable)
+        early = self.interims(world, affected, case.usable)
+        tasks = (*early, *self.replays(world, chains, case.makers))
+        return tuple(self.finish(world, tainted(world), affected, tasks))
+
+
+def tainted(world: Any) -> Impact:
+    nothing: frozenset[str] = frozenset()
+    found = frozenset(each.id for each in world.checkpoints.values() if each.tainted)
+    return Impact(Closure({}, {}, ()), (), nothing, nothing, found, nothing, nothing)
+
+
+def faults(brute_force: ModuleType, case: Any, passes: Passes) -> list[str]:
+    execution = brute_force.Execution(case.world, case.damaged, case.makers)
+    return list(execution.carry_out(passes.plan(case)).faults)
+
+
+def test_every_plan_is_sound_and_as_cheap_as_the_cheapest_subset_of_segments(
+    worlds: ModuleType, brute_force: ModuleType
+) -> None:
+    @settings(max_examples=600)
+    @given(worlds.cases())
+    def holds(case: Any) -> None:
+        assert faults(brute_force, case, Passes()) == []
+
+    holds()
+
+
+@pytest.mark.soak
+def test_ten_thousand_plans_are_sound_and_cheapest(
+    worlds: ModuleType, brute_force: ModuleType
+) -> None:
+    @settings(max_examples=10_000)
+    @given(worlds.cases())
+    def holds(case: Any) -> None:
+        assert faults(brute_force, case, Passes()) == []
+
+    holds()
+
+
+def test_a_full_retrain_counts_shared_segments_once(
+    worlds: ModuleType, brute_force: ModuleType
+) -> None:
+    @settings(max_examples=200)
+    @given(worlds.cases())
+    def holds(case: Any) -> None:
+        visits, _ = full_retrain(case.world, needed(case.world))
+        assert visits == brute_force.from_scratch(case.world)
+        assert visits >= brute_force.optimum(case.world, case.damaged)
+
+    holds()
+
+
+def every_version(world: World) -> tuple[VersionFacts, ...]:
+    return tuple(version for version in world.versions if version.tainted)
+
+
+def newest_versions(world: World) -> tuple[VersionFacts, ...]:
+    return tuple(version for version in needed(world) if version.newest)
+
+
+def first_members(versions: Iterable[VersionFacts]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(version.members[0] for version in versions))
+
+
+def one_early(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    def earlier(chain: Chain) -> Chain:
+        if chain.restart is None or chain.again:
+            return chain
+        before = world.checkpoints[chain.restart]
+        if before.run_id != chain.run_id:
+            return chain
+        more = (before, *chain.checkpoints)
+        return replace(chain, restart=before.previous, checkpoints=more)
+
+    return tuple(map(earlier, restarts(world, wanted, usable)))
+
+
+def one_late(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    def later(chain: Chain) -> Chain:
+        first, *rest = chain.checkpoints
+        if not rest:
+            return chain
+        return replace(chain, restart=first.id, again=False, checkpoints=tuple(rest))
+
+    return tuple(map(later, restarts(world, wanted, usable)))
+
+
+def from_nothing(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return restarts(world, wanted, lambda checkpoint: False)
+
+
+def blind_to_damage(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return restarts(world, wanted, lambda checkpoint: True)
+
+
+def blind_to_purges(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    kept = {each.id: replace(each, kept=True) for each in world.checkpoints.values()}
+    return restarts(replace(world, checkpoints=kept), wanted, usable)
+
+
+def blind_to_taint(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    clean = {
+        each.id: replace(each, tainted=each.id in set(wanted))
+        for each in world.checkpoints.values()
+    }
+    return restarts(replace(world, checkpoints=clean), wanted, usable)
+
+
+def unshared(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return tuple(chain for each in wanted for chain in restarts(world, [each], usable))
+
+
+def unordered(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return restarts(world, wanted, usable)[::-1]
+
+
+def one_a_run(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    whole: dict[str, Chain] = {}
+    for chain in restarts(world, wanted, usable):
+        first, second = sorted(
+            (whole.get(chain.run_id, chain), chain), key=lambda each: each.first_step
+        )
+        more = dict.fromkeys((*first.checkpoints, *second.checkpoints))
+        whole[chain.run_id] = replace(first, checkpoints=tuple(more))
+    return tuple(whole.values())
+
+
+def silent(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return tuple(replace(c, fallback_from=None) for c in restarts(world, wanted, usable))
+
+
+def alarmed(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return tuple(replace(c, fallback_from=c.restart) for c in restarts(world, wanted, usable))
+
+
+def impatient(world: World, chains: tuple[Chain, ...], makers: object) -> tuple[Task, ...]:
+    return replays(world, chains, {})
+
+
+def nobody_meanwhile(world: World, affected: object, usable: Usable) -> tuple[Task, ...]:
+    return ()
+
+
+def everybody_meanwhile(world: World, affected: object, usable: Usable) -> tuple[Task, ...]:
+    return interims(world, world.versions, usable)
+
+
+def anything_meanwhile(
+    world: World, affected: tuple[VersionFacts, ...], usable: Usable
+) -> tuple[Task, ...]:
+    return interims(world, affected, lambda checkpoint: True)
+
+
+def purging_only(name: str) -> Callable[..., tuple[Task, ...]]:
+    """The last pass with one list of the purge left empty."""
+
+    def lazy(*given: Any) -> tuple[Task, ...]:
+        *before, purge = finish(*given)
+        work = purge.work.model_copy(update={name: ()})
+        return (*before, purge.model_copy(update={"work": work}))
+
+    return lazy
+
+
+def without_a_check(*given: Any) -> tuple[Task, ...]:
+    return tuple(task for task in finish(*given) if task.id != "check")
+
+
+MUTANTS = {
+    "versions nobody uses are remade": Passes(needed=every_version),
+    "only the newest version is remade": Passes(needed=newest_versions),
+    "only the first member is remade": Passes(needed_checkpoints=first_members),
+    "a restart one checkpoint early": Passes(restarts=one_early),
+    "a restart one checkpoint late": Passes(restarts=one_late),
+    "always from scratch": Passes(restarts=from_nothing),
+    "damaged bytes are trusted": Passes(restarts=blind_to_damage),
+    "kept is ignored": Passes(restarts=blind_to_purges),
+    "taint is ignored": Passes(restarts=blind_to_taint),
+    "shared segments are done twice": Passes(restarts=unshared),
+    "order is ignored": Passes(restarts=unordered),
+    "gaps in a run are bridged": Passes(restarts=one_a_run),
+    "a fallback is not named": Passes(restarts=silent),
+    "every restart is called a fallback": Passes(restarts=alarmed),
+    "replays do not wait for their rows": Passes(replays=impatient),
+    "no interim": Passes(interims=nobody_meanwhile),
+    "an interim of every version": Passes(interims=everybody_meanwhile),
+    "an interim with damaged members": Passes(interims=anything_meanwhile),
+    "no checkpoint is purged": Passes(finish=purging_only("checkpoints")),
+    "no fit is purged": Passes(finish=purging_only("fits")),
+    "no version is purged": Passes(finish=purging_only("versions")),
+    "no check": Passes(finish=without_a_check),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+def test_a_planner_with_this_fault_is_caught_within_five_hundred_worlds(
+    worlds: ModuleType, brute_force: ModuleType, mutant: Passes
+) -> None:
+    def caught(case: Any) -> bool:
+        try:
+            return bool(faults(brute_force, case, mutant))
+        except LookupError:
+            return True
+
+    find(worlds.cases(), caught, settings=settings(max_examples=500, phases=[Phase.generate]))

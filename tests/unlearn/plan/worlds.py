@@ -1,0 +1,109 @@
+"""Small random worlds for the planner: pure facts, no store behind them."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from unlearn.plan.world import CheckpointFacts, RunFacts, VersionFacts, World
+
+MOST = 10
+"""Checkpoints in a world: every subset of them is tried."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A world, the checkpoints in it whose bytes are damaged, and what makes runs' inputs anew."""
+
+    world: World
+    damaged: frozenset[str]
+    makers: dict[str, tuple[str, ...]]
+
+    def usable(self, checkpoint: str) -> bool:
+        """What the planner is told when it asks for a checkpoint's bytes to be verified."""
+        return checkpoint not in self.damaged
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Runs that start from scratch or from each other's checkpoints, in every state of decay."""
+    checkpoints: dict[str, CheckpointFacts] = {}
+    runs: dict[str, RunFacts] = {}
+    damaged: set[str] = set()
+    for number in range(draw(st.sampled_from([1, 2, 3, 4]))):
+        _run(draw, f"run-{number}", checkpoints, runs, damaged)
+    tainted_runs = {each.run_id for each in checkpoints.values() if each.tainted}
+    makers = {run: ("transform-1",) for run in sorted(tainted_runs) if draw(RARELY)}
+    fits = tuple(f"fit-{run}" for run in sorted(tainted_runs) if draw(RARELY))
+    fenced = frozenset(each.segment_id for each in checkpoints.values() if each.tainted)
+    world = World(checkpoints, runs, _versions(draw, checkpoints), fits, fenced)
+    return Case(world, frozenset(damaged), makers)
+
+
+RARELY = st.sampled_from([False, False, False, True])
+SOUND, DAMAGED, PURGED = "sound", "damaged", "purged"
+CONDITION = st.sampled_from([SOUND, SOUND, DAMAGED, PURGED])
+
+
+def _run(
+    draw: st.DrawFn,
+    run: str,
+    checkpoints: dict[str, CheckpointFacts],
+    runs: dict[str, RunFacts],
+    damaged: set[str],
+) -> None:
+    """Add a run: of its own, a fine-tune, or a replay that goes on where another run was.
+
+    The forgotten records enter it in one of its segments, or in none.
+    """
+    previous = draw(st.sampled_from([None, *checkpoints]))
+    replay = previous is not None and draw(st.booleans())
+    step = checkpoints[previous].step if replay and previous else 0
+    program = draw(st.sampled_from(["prog-1", "prog-2"]))
+    runs[run] = RunFacts(run, program, step, ("ds-1",))
+    count = draw(st.sampled_from([1, 2, 3, 4, 5]))
+    enters = draw(st.integers(0, count))
+    for number in range(count):
+        if len(checkpoints) == MOST:
+            return
+        after, condition = step + draw(st.integers(1, 3)), draw(CONDITION)
+        name = f"ckpt-{len(checkpoints)}"
+        checkpoints[name] = CheckpointFacts(
+            id=name,
+            run_id=run,
+            step=after,
+            first_step=step,
+            previous=previous,
+            kept=condition != PURGED,
+            tainted=number == enters or (previous is not None and checkpoints[previous].tainted),
+            visits=draw(st.integers(0, 9)),
+            seconds=0.0,
+            segment_id=f"seg-{name}",
+        )
+        if condition == DAMAGED:
+            damaged.add(name)
+        previous, step = name, after
+
+
+def _versions(draw: st.DrawFn, checkpoints: dict[str, CheckpointFacts]) -> tuple[VersionFacts, ...]:
+    """Versions of a few models; members may be any checkpoints, shared with other versions."""
+    versions: list[VersionFacts] = []
+    ends = list({each.run_id: each.id for each in checkpoints.values()}.values())
+    some = st.lists(st.sampled_from(list(checkpoints)), min_size=1, max_size=4)
+    for model in range(draw(st.integers(1, 3))):
+        count = draw(st.integers(1, 2))
+        for sequence in range(1, count + 1):
+            members = draw(st.just(ends) | some)
+            newest = sequence == count
+            versions.append(
+                VersionFacts(
+                    id=f"mv-{len(versions)}",
+                    model=f"model-{model}",
+                    sequence=sequence,
+                    members=dict(enumerate(members)),
+                    live=newest or draw(st.booleans()),
+                    newest=newest,
+                    tainted=any(checkpoints[member].tainted for member in members),
+                    interim=False,
+                )
+            )
+    return tuple(versions)

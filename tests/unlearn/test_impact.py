@@ -1,0 +1,111 @@
+"""Impact against the diary: no false negative, no false positive, whoever is asked about."""
+
+import os
+import time
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from lineage.data.identity import Positions, resolve
+from lineage.training.ensemble import Recipe
+from storage.catalogue import tables
+from unlearn.impact import Impact, impact
+from unlearn.plan.planner import make_plan
+from unlearn.request.lifecycle import accept
+
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0")) / 12
+
+
+def ask(lived: Any, kind: str, name: str, within: str) -> Positions:
+    return resolve(lived.store, kind, [name], within)[name]
+
+
+def assert_same(found: Impact, expected: Any) -> None:
+    exposed = {e.run_id: (e.steps.tolist(), e.visits) for e in found.exposures}
+    assert exposed == {run: each[:2] for run, each in expected.runs.items()}
+    assert found.segments == expected.segments
+    assert found.fits == expected.fits
+    assert found.checkpoints == expected.checkpoints
+    assert found.versions == expected.versions
+    assert found.publications == expected.publications
+
+
+def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) -> None:
+    """Ask about each alone, and about some of them together."""
+    with histories.lived(history) as lived:
+        truth = oracle.truth(lived)
+        together: Positions = {}
+        rows: set[int] = set()
+        for place, (*question, its_rows) in enumerate(lived.questions()):
+            positions = ask(lived, *question)
+            assert_same(impact(lived.store, positions), truth.reach(its_rows))
+            if mask >> place & 1:
+                rows |= its_rows
+                for dataset, more in positions.items():
+                    together[dataset] = together.get(dataset, BitMap()) | more
+        assert_same(impact(lived.store, together), truth.reach(rows))
+
+
+def test_impact_is_what_a_walk_over_every_batch_finds(
+    histories: ModuleType, oracle: ModuleType
+) -> None:
+    @settings(max_examples=20)
+    @given(histories.histories(), st.integers(0, 2**9 - 1))
+    def holds(history: Any, mask: int) -> None:
+        agree(histories, oracle, history, mask)
+
+    holds()
+
+
+@pytest.mark.soak
+def test_impact_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
+    until = time.monotonic() + SOAK_SECONDS
+
+    @given(histories.histories(), st.integers(0, 2**9 - 1))
+    def holds(history: Any, mask: int) -> None:
+        if time.monotonic() < until:
+            agree(histories, oracle, history, mask)
+
+    holds()
+
+
+def test_nobody_has_no_impact(histories: ModuleType) -> None:
+    with histories.lived(histories.small(Recipe(epochs=1, batch_size=4))) as lived:
+        found = impact(lived.store, {})
+        assert not found.exposures
+        assert not found.segments | found.checkpoints | found.versions
+
+
+def test_erasing_somebody_hides_no_step_of_those_who_shared_batches_with_them(
+    histories: ModuleType, oracle: ModuleType, carry_out: Any
+) -> None:
+    """A step of two records looks too small to have been executed once one of them is erased."""
+    with histories.lived(histories.small(Recipe(epochs=4, batch_size=2, min_batch=2))) as lived:
+        (run,) = lived.diary
+        truth = oracle.truth(lived)
+        assert 0 < len(truth.batches(run)) < 40
+        request = accept(lived.store, "subject", ["p1"])
+        assert isinstance(request, tables.Request)
+        carry_out(lived, make_plan(lived.store, [request.id])[0])
+        for kind, name, within, rows in lived.questions():
+            if name != "p1" and not rows & set(range(0, 20, 2)):
+                found = impact(lived.store, ask(lived, kind, name, within))
+                steps = {each.run_id: set(each.steps.tolist()) for each in found.exposures}
+                assert steps[run] >= set(truth.reach(rows).runs[run][0])
+
+
+def test_a_run_that_is_still_going_on_is_part_of_the_impact(
+    histories: ModuleType, oracle: ModuleType
+) -> None:
+    recipe = Recipe(epochs=4, batch_size=4, checkpoint_every=2)
+    history = histories.small(recipe, interrupt=9, resumed=False)
+    with histories.lived(history) as lived:
+        (run,) = lived.diary
+        found = impact(lived.store, ask(lived, "subject", "p1", "people"))
+        assert [each.run_id for each in found.exposures] == [run]
+        assert found.checkpoints
+        assert not found.versions
