@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from lineage.data.dataset import add
-from lineage.data.version import Version
+from lineage.data.version import Version, open_version
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, prepare, train
 from lineage.training.program import Program, load_program
+from storage import manifests, merkle
 from storage.catalogue import tables
 
 SALT = bytes(range(32))
@@ -54,8 +55,8 @@ def written(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 class Bench:
     """Registers people, trains on them, and reads what the program noted.
 
-    ``root`` is the program's folder. Files, log and trap lie under ``folder``; whoever makes a bench
-    sets ``TALLY_LOG`` and ``TALLY_TRAP`` to the latter two.
+    ``root`` is the program's folder. Files, log and trap lie under ``folder``; whoever makes a
+    bench sets ``TALLY_LOG`` and ``TALLY_TRAP`` to the latter two.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -73,9 +74,16 @@ class Bench:
         self, store: Store, name: str = "people", rows: Iterable[Mapping[str, Any]] = people()
     ) -> Version:
         """Add rows to a dataset under a salt that spreads 24 people evenly enough."""
-        path = written(self.folder / f"{name}.csv", rows)
-        columns = {"id_columns": ("id",), "subject_columns": ("person",)}
-        return add(store, name, path, salt=SALT, namespace="people", text_columns=("id",), **columns)
+        return add(
+            store,
+            name,
+            written(self.folder / f"{name}.csv", rows),
+            id_columns=("id",),
+            subject_columns=("person",),
+            text_columns=("id",),
+            namespace="people",
+            salt=SALT,
+        )
 
     def prepare(self, store: Store, model: str = "m", **recipe: Any) -> str:
         """Write a training down; returns its id."""
@@ -108,3 +116,26 @@ def rows_of(store: Store, table: type[Any], **where: Any) -> list[Any]:
     with store.catalogue.read() as session:
         query = select(table).filter_by(**where).order_by(*table.__mapper__.primary_key)
         return list(session.scalars(query))
+
+
+def assert_consistent(store: Store) -> None:
+    """Every row has its objects, keys and commitment; every number agrees with what it counts."""
+    with store.catalogue.read() as session:
+        assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    assert {len(store.keys.get(path.name)) for path in store.keys.root.glob("[!.]*")} == {32}
+    for version in rows_of(store, tables.DatasetVersion):
+        opened = open_version(store, version.id)
+        leaves = manifests.read_commitments(store.objects, opened.chunks)[: version.rows]
+        if len(leaves) == opened.chunks[-1].first_position + opened.chunks[-1].rows:
+            assert merkle.root(leaves).hex() == version.root
+        assert opened.salt
+    committed = {each.row_id for each in rows_of(store, tables.Commitment)}
+    for chunk in rows_of(store, tables.Chunk):
+        assert store.objects.verify(chunk.manifest)
+        assert store.objects.verify(chunk.data)
+    for checkpoint in rows_of(store, tables.Checkpoint):
+        assert len(rows_of(store, tables.Segment, checkpoint_id=checkpoint.id)) == 1
+        assert checkpoint.purged_at is not None or store.objects.verify(checkpoint.object)
+        assert checkpoint.id in committed
+    for table in (tables.DatasetVersion, tables.Run, tables.ModelVersion, tables.Request):
+        assert {each.id for each in rows_of(store, table)} <= committed

@@ -1,10 +1,11 @@
 """Do something to copies of a store, dying at each step that makes anything durable.
 
-``python -P tests/faults.py SCENARIO TEMPLATE FOLDER [SYSCALL FAULT]`` copies the store TEMPLATE to
-FOLDER/1, FOLDER/2 … and carries the scenario out on each in a process of its own. Without a system
-call, number k dies before the k-th rename, link, unlink, fsync or commit that Python asks for. With
-one, strace makes its k-th invocation kill the process or fail, inside SQLite too. The last copy is
-the one that survived. On standard output: a JSON list of how each ended.
+Run as ``python -P tests/faults.py SCENARIO TEMPLATE FOLDER [SYSCALL FAULT STRIDE]``. It copies the
+store TEMPLATE to FOLDER/1, FOLDER/2 … and carries the scenario out on each in a process of its own.
+Without a system call, number k dies before the k-th rename, link, unlink, fsync or commit that
+Python asks for. With one, strace makes its k-th invocation kill the process or fail, inside SQLite
+too; STRIDE leaves some k out. The last copy is the one that survived. On standard output: JSON,
+copy → how it ended.
 """
 
 import json
@@ -13,12 +14,12 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Connection, Engine, event, select
 
 from lineage.data.dataset import add
 from lineage.store import Store
@@ -70,7 +71,11 @@ class Steps:
     def watch(self) -> None:
         for name in DURABLE:
             setattr(os, name, self.counted(name, getattr(os, name)))
-        event.listen(Engine, "commit", lambda _connection: self.take("commit"))
+        event.listen(Engine, "commit", self.commit)
+
+    def commit(self, connection: Connection) -> None:
+        if connection.get_execution_options().get("expunge_write"):
+            self.take("commit")
 
     def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counting(*arguments: Any, **options: Any) -> Any:
@@ -100,38 +105,29 @@ def carried_out(scenario: str, path: Path, prepare: Callable[[], None]) -> int:
             prepare()
             SCENARIOS[scenario](store)
         status = 0
-    except Exception as error:  # noqa: BLE001
-        print(type(error).__name__, error, file=sys.stderr)
     finally:
+        if status:
+            traceback.print_exc()
         os._exit(status)
     raise AssertionError
 
 
-def main(scenario: str, template: Path, folder: Path, *fault: str) -> list[str]:
-    """Every way the scenario ended, in order."""
-    ends: list[str] = []
-    for number in range(1, MOST):
+def main(scenario: str, template: Path, folder: Path, *fault: str) -> dict[str, str]:
+    """Copy → how the scenario ended on it, in order."""
+    ends: dict[str, str] = {}
+    for number in range(1, MOST, int(fault[2]) if fault else 1):
         path, note = folder / str(number), folder / f"{number}.died"
         shutil.copytree(template, path)
         prepare = Steps(number, note).watch
         if fault:
             prepare = lambda number=number: traced(fault[1], fault[0], number)  # noqa: E731
         status = carried_out(scenario, path, prepare)
-        ends.append(note.read_text() if status == DIED else str(status))
+        ends[str(path)] = note.read_text() if status == DIED else str(status)
         if status == 0:
             return ends
     raise RuntimeError(f"{scenario} has more than {MOST} steps")
 
 
-def loaded(name: str) -> Any:
-    """A Python file beside this one, as a module."""
-    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])))
+    asked, where, into, *fault = sys.argv[1:]
+    print(json.dumps(main(asked, Path(where), Path(into), *fault)))

@@ -80,8 +80,8 @@ def who_saw(store: Store, kind: str, name: str, within: str | None = None) -> Wh
         AmbiguousIdError: it is in several namespaces or datasets, and ``within`` names none.
     """
     positions = resolve(store, kind, [name], within)[name]
-    gone = erasure(store, kind, name, within)
-    if not positions or (gone is not None and gone.state == "done"):
+    if not positions:
+        gone = erasure(store, kind, name, within)
         if gone is None:
             raise NotFoundError(
                 f"no dataset has this {kind}", hint=f"ids of a {kind} are compared as text"

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lineage.errors import ProgramError
 from lineage.schedule import ScheduleSpec
 
 
@@ -13,6 +15,9 @@ class RunSpec(BaseModel):
     ``handles`` says per alias what a program may know of a dataset: nominal length, columns and
     numbers of categories. ``train`` is the alias whose records the schedule spreads over steps.
     ``restore`` names the tracked objects that a start from another run's checkpoint fills.
+
+    Raises:
+        ProgramError: a setting in ``config`` has no exact canonical JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +30,18 @@ class RunSpec(BaseModel):
     min_batch: int = Field(default=2, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
+
+    @field_validator("config")
+    @classmethod
+    def _can_be_kept(cls, config: dict[str, Any]) -> dict[str, Any]:
+        try:
+            rfc8785.dumps(config)
+        except rfc8785.CanonicalizationError as error:
+            raise ProgramError(
+                f"a setting of the program cannot be kept exactly: {error}",
+                hint="pass infinities, NaN and whole numbers above 2**53 as text",
+            ) from error
+        return config
 
     @property
     def seed(self) -> int:

@@ -169,7 +169,8 @@ def test_relative_imports_are_followed_inside_a_package(tmp_path: Path) -> None:
         tmp_path,
         {
             "package/__init__.py": "",
-            "package/train.py": "from . import data\nfrom .models import net\nfrom .inner.deep import x",
+            "package/train.py": "from . import data, inner\nfrom .models import net\n",
+            "package/inner/__init__.py": "from . import deep",
             "package/data.py": "",
             "package/models/__init__.py": "",
             "package/models/net.py": "from ..data import y",
@@ -180,6 +181,7 @@ def test_relative_imports_are_followed_inside_a_package(tmp_path: Path) -> None:
     assert names(tmp_path, "package/train.py") == [
         "package/__init__.py",
         "package/data.py",
+        "package/inner/__init__.py",
         "package/inner/deep.py",
         "package/models/__init__.py",
         "package/models/net.py",
@@ -276,7 +278,7 @@ def test_a_sibling_of_the_same_name_in_another_folder_is_not_taken_for_it(tmp_pa
     first = load("script.py:train", tmp_path / "one")
     assert first() == "one"
     second = load("script.py:train", tmp_path / "two")
-    with pytest.raises(ProgramError, match="two/the_helper.py is not what") as refused:
+    with pytest.raises(ProgramError, match=r"two/the_helper\.py is not what") as refused:
         source_of(second)
     assert "process of its own" in refused.value.hint
 

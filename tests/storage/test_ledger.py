@@ -78,11 +78,15 @@ def test_entries_are_numbered_in_the_order_they_were_written(catalogue: Catalogu
 
 
 def test_neither_row_nor_commitment_exists_without_the_other(catalogue: Catalogue) -> None:
-    with pytest.raises(ZeroDivisionError), catalogue.write() as session:
-        session.add(Model(id="model-1", name="m", created_at=NOON))
-        ledger.commit(session, "model", "model-1", {}, NOON)
-        session.flush()
-        raise ZeroDivisionError
+    def fails() -> None:
+        with catalogue.write() as session:
+            session.add(Model(id="model-1", name="m", created_at=NOON))
+            ledger.commit(session, "model", "model-1", {}, NOON)
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     with catalogue.read() as session:
         assert session.scalar(select(Model)) is None
         assert ledger.revision(session) == 0

@@ -1,15 +1,19 @@
 """Small random training histories, really executed, beside the diary of every row they used."""
 
 import math
+import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from lineage.data.dataset import append, head
@@ -236,13 +240,13 @@ def trainings(draw: st.DrawFn, names: list[str], number: int) -> Training:
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """One or two datasets, perhaps others made of the first, and one to three trainings."""
-    given = {"a": draw(rows(0, 0, 20, 60))}
+    datasets = {"a": draw(rows(0, 0, 20, 60))}
     if draw(st.booleans()):
-        given["b"] = draw(rows(1_000, 0, 20, 30))
+        datasets["b"] = draw(rows(1_000, 0, 20, 30))
     derived = draw(st.sampled_from(DERIVED))
-    names = [*given, *(made for _, _, made in derived)]
-    count = draw(st.integers(1, 3))
-    return History(given, tuple(draw(trainings(names, n)) for n in range(count)), derived)
+    names = [*datasets, *(made for _, _, made in derived)]
+    number = draw(st.integers(1, 3))
+    return History(datasets, tuple(draw(trainings(names, n)) for n in range(number)), derived)
 
 
 def small(recipe: Recipe, **training: Any) -> History:
@@ -250,3 +254,13 @@ def small(recipe: Recipe, **training: Any) -> History:
     people = [("p1",), ("p2",), ("p3", "p1"), ()]
     rows = tuple((n, str(n), people[n % 4]) for n in range(20))
     return History({"a": rows}, (Training("a", recipe, **training),))
+
+
+def soak(share: int, holds: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
+    """Check a property on ever new examples, for one part in ``share`` of SOAK_SECONDS."""
+    until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / share
+    for number in count(int(os.environ.get("SEED", "0"))):
+        searched = settings(max_examples=10, phases=[Phase.generate])(given(*strategies)(holds))
+        seed(number)(searched)()
+        if time.monotonic() > until:
+            return

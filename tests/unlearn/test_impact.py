@@ -1,7 +1,5 @@
 """Impact against the diary: no false negative, no false positive, whoever is asked about."""
 
-import os
-import time
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +15,8 @@ from unlearn.impact import Impact, impact
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
-SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0")) / 12
+
+MASKS = st.integers(0, 2**9 - 1)
 
 
 def ask(lived: Any, kind: str, name: str, within: str) -> Positions:
@@ -54,7 +53,7 @@ def test_impact_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
     @settings(max_examples=20)
-    @given(histories.histories(), st.integers(0, 2**9 - 1))
+    @given(histories.histories(), MASKS)
     def holds(history: Any, mask: int) -> None:
         agree(histories, oracle, history, mask)
 
@@ -63,14 +62,10 @@ def test_impact_is_what_a_walk_over_every_batch_finds(
 
 @pytest.mark.soak
 def test_impact_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
-    until = time.monotonic() + SOAK_SECONDS
-
-    @given(histories.histories(), st.integers(0, 2**9 - 1))
     def holds(history: Any, mask: int) -> None:
-        if time.monotonic() < until:
-            agree(histories, oracle, history, mask)
+        agree(histories, oracle, history, mask)
 
-    holds()
+    histories.soak(12, holds, histories.histories(), MASKS)
 
 
 def test_nobody_has_no_impact(histories: ModuleType) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 from pyroaring import BitMap
@@ -21,8 +22,8 @@ from lineage.store import Store
 from lineage.training.specification import RunSpec
 from storage import manifests
 from storage.catalogue import tables
-from storage.intake import Column
-from storage.rows import rows_table
+from storage.intake import Column, arrow_schema
+from storage.rows import Rows, rows_table
 from unlearn.errors import InconclusiveError
 
 
@@ -160,7 +161,8 @@ class _Packer:
         positions = version.present.positions[kept]
         self._complete(version, positions)
         order = np.argsort(version.present.records.keys[kept])[::-1]
-        table = rows_table(manifests.read_identified(self.store.objects, version.chunks, positions))
+        rows = manifests.read_identified(self.store.objects, version.chunks, positions)
+        table = rows_table([_no_rows(version.columns), *rows])
         name = f"{version.id}.parquet"
         pq.write_table(table.take(order), self.folder / name)
         return name
@@ -217,3 +219,9 @@ def _aggregated(session: Session, version: tables.DatasetVersion) -> bool:
         return False
     given = session.get_one(tables.DatasetVersion, made.input_id)
     return made.scope == "aggregate" or _aggregated(session, given)
+
+
+def _no_rows(columns: tuple[Column, ...]) -> Rows:
+    """What is retained where everything is forgotten."""
+    nothing = pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))
+    return Rows(nothing, pa.array([], pa.string()), pa.array([], pa.list_(pa.string())))

@@ -24,9 +24,10 @@ def test_a_column_has_an_entry_for_every_position(version: Any, store: Any) -> N
     less = open_version(store, made.id)
     assert less.column("x").tolist() == version.column("x").tolist()
     assert less.present.positions.tolist() == [1, 2, 3, 4, 6, 7]
-    assert less.present.records.keys.tolist() == version.present.records.keys[
-        less.present.positions
-    ].tolist()
+    assert (
+        less.present.records.keys.tolist()
+        == version.present.records.keys[less.present.positions].tolist()
+    )
 
 
 def test_records_of_a_subject_share_their_placement_and_no_two_share_a_key(version: Any) -> None:

@@ -1,7 +1,5 @@
 """Exposure against the diary of the programs: every batch that was really handed out."""
 
-import os
-import time
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +10,6 @@ from lineage.data.closure import closure
 from lineage.data.identity import resolve
 from lineage.provenance.exposure import Exposure, exposures
 from lineage.training.ensemble import Recipe
-
-SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0")) / 12
 
 
 def ask(lived: Any, kind: str, name: str, within: str) -> list[Exposure]:
@@ -45,14 +41,10 @@ def test_exposures_are_the_batches_and_fits_that_the_programs_were_given(
 
 @pytest.mark.soak
 def test_exposures_of_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
-    until = time.monotonic() + SOAK_SECONDS
-
-    @given(histories.histories())
     def holds(history: Any) -> None:
-        if time.monotonic() < until:
-            agree(histories, oracle, history)
+        agree(histories, oracle, history)
 
-    holds()
+    histories.soak(12, holds, histories.histories())
 
 
 def test_a_step_with_too_few_records_is_no_exposure(

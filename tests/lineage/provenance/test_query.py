@@ -1,7 +1,5 @@
 """Who saw whom: the whole answer, against the diary and against the file of the catalogue."""
 
-import os
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -16,8 +14,6 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from unlearn.request.lifecycle import accept, cancel
-
-SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0")) / 12
 
 
 def agree(histories: ModuleType, oracle: ModuleType, history: Any) -> None:
@@ -82,14 +78,10 @@ def test_who_saw_is_what_a_walk_over_every_batch_finds(
 
 @pytest.mark.soak
 def test_who_saw_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
-    until = time.monotonic() + SOAK_SECONDS
-
-    @given(histories.histories())
     def holds(history: Any) -> None:
-        if time.monotonic() < until:
-            agree(histories, oracle, history)
+        agree(histories, oracle, history)
 
-    holds()
+    histories.soak(12, holds, histories.histories())
 
 
 Live = Callable[..., Any]

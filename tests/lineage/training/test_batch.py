@@ -45,9 +45,7 @@ def test_micro_batches_are_the_batch_in_nearly_equal_pieces(rows: list[int], par
 
 
 def test_a_handle_has_columns_and_nominal_length_and_no_rows() -> None:
-    spec = HandleSpec(
-        dataset="voices", nominal=120, columns=("x", "sex"), categories={"sex": 2}
-    )
+    spec = HandleSpec(dataset="voices", nominal=120, columns=("x", "sex"), categories={"sex": 2})
     handle = Handle("v", spec)
     assert (len(handle), handle.columns, dict(handle.categories)) == (120, ("x", "sex"), {"sex": 2})
     with pytest.raises(TypeError):

@@ -24,9 +24,7 @@ def members(workshop: Any, store: Any, version: str) -> dict[int, Any]:
     """Shard → the checkpoint row that a version takes from it."""
     found = {}
     for member in workshop.rows_of(store, tables.ModelMember, version_id=version):
-        (found[member.shard],) = workshop.rows_of(
-            store, tables.Checkpoint, id=member.checkpoint_id
-        )
+        (found[member.shard],) = workshop.rows_of(store, tables.Checkpoint, id=member.checkpoint_id)
     return found
 
 
@@ -44,7 +42,11 @@ def test_a_version_takes_the_last_checkpoint_of_every_shard(
     assert {shard: each.id for shard, each in found.items()} == last
     assert set(last) == {0, 1}
     assert version.digest == model_digest([found[0].digest, found[1].digest])
-    assert (version.sequence, version.interim, version.aggregation) == (1, False, "mean-probability")
+    assert (version.sequence, version.interim, version.aggregation) == (
+        1,
+        False,
+        "mean-probability",
+    )
     (commitment,) = workshop.rows_of(store, tables.Commitment, row_id=version.id)
     assert commitment.kind == "model-version"
 

@@ -22,9 +22,7 @@ def test_sizes_are_the_rounded_counts_of_the_first_train(people: Any, store: Any
     assert sum(map(sum, frozen)) == 96
 
 
-def test_sizes_stay_when_records_go_and_when_they_come(
-    people: Any, store: Any, tally: Any
-) -> None:
+def test_sizes_stay_when_records_go_and_when_they_come(people: Any, store: Any, tally: Any) -> None:
     frozen = frozen_cells(store, people, 2, 2, 8, False)
     accept(store, "subject", ["person-00", "person-01"])
     fewer = head(store, "people")

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_torch_is_used_where_a_file_of_the_program_imports_it(
     for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
         monkeypatch.delitem(sys.modules, name)
     marked = "import lineage\n@lineage.program\ndef train(run): pass\n"
-    (tmp_path / "script.py").write_text(f"{marked}def later():\n" + f"    {source}\n".replace("\n    ", "\n        "))
+    (tmp_path / "script.py").write_text(f"{marked}def later():\n{indent(source, '    ')}\n")
     assert load_program("script.py:train", tmp_path).uses_torch is uses
 
 
@@ -120,15 +121,13 @@ def test_changed_source_is_refused_at_replay_unless_allowed(
         assert session.get_one(tables.Run, run.id).state == "complete"
 
 
-def test_a_program_that_is_gone_says_which_why_and_the_remedy(
-    own_program: Any, store: Any
-) -> None:
+def test_a_program_that_is_gone_says_which_why_and_the_remedy(own_program: Any, store: Any) -> None:
     own_program.register(store)
     version = own_program.train(store)
     with store.catalogue.read() as session:
         recorded = session.query(tables.Program).one()
     shutil.rmtree(own_program.root)
-    with pytest.raises(ProgramError, match="tally.py:train cannot be imported") as refused:
+    with pytest.raises(ProgramError, match=r"tally\.py:train cannot be imported") as refused:
         pinned_program(store, recorded.id)
     assert str(own_program.root) in refused.value.message
     assert "--root" in refused.value.hint

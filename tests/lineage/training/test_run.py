@@ -1,10 +1,8 @@
 """What a program is given, and what a run leaves with its recorder."""
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from pyroaring import BitMap
 
@@ -13,7 +11,7 @@ from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError
 from lineage.schedule import ScheduleSpec, schedule_for, shards_of
 from lineage.training.checkpoint import Lap
-from lineage.training.run import Config, Run
+from lineage.training.run import Run
 from lineage.training.specification import HandleSpec, RunSpec
 
 NOMINAL = (20, 30)
@@ -68,9 +66,7 @@ def begin(people: Version) -> Callable[..., Run]:
         consumed: str = "",
         **changed: Any,
     ) -> Run:
-        schedule = ScheduleSpec(
-            epochs=3, batch_size=5, seed=3, shards=2, shard=0, nominal=NOMINAL
-        )
+        schedule = ScheduleSpec(epochs=3, batch_size=5, seed=3, shards=2, shard=0, nominal=NOMINAL)
         names = ("id", "person", "x")
         handle = HandleSpec(dataset="people", nominal=50, columns=names, categories={})
         handles = {"people": handle, "others": handle}
@@ -325,37 +321,3 @@ def test_generators_are_asked_for_by_their_names(begin: Any) -> None:
     with pytest.raises(ProgramError, match="no generator 'np'") as refused:
         run.randomness("np")
     assert "numpy" in refused.value.hint
-
-
-def test_settings_are_attributes_and_a_missing_one_names_the_remedy() -> None:
-    config = Config(lr=0.1, layers=[1, 2])
-    assert (config.lr, config.layers, config.get("lr", 0.2), config.get("seed", 5)) == (
-        0.1,
-        [1, 2],
-        0.1,
-        5,
-    )
-    with pytest.raises(ProgramError, match=r"config\.momentum, which was not set") as refused:
-        _ = config.momentum
-    assert "--set momentum=VALUE" in refused.value.hint
-
-
-def test_a_missing_setting_is_missing_in_the_way_python_expects() -> None:
-    config = Config(lr=0.1)
-    assert getattr(config, "momentum", 0.9) == 0.9
-    assert not hasattr(config, "momentum")
-    assert SimpleNamespace(**vars(config)) == SimpleNamespace(lr=0.1)
-
-
-def test_shards_of_one_seed_draw_different_numbers(begin: Any) -> None:
-    def seeds(shard: int, seed: int) -> int:
-        schedule = ScheduleSpec(
-            epochs=1, batch_size=5, seed=seed, shards=2, shard=shard, nominal=(50,)
-        )
-        handles = {"d": HandleSpec(dataset="d", nominal=9, columns=(), categories={})}
-        return RunSpec(schedule=schedule, train="d", handles=handles).seed
-
-    made = [seeds(shard, seed) for shard in range(2) for seed in (0, 1, 2, 2**53 - 1)]
-    assert len(set(made)) == len(made)
-    assert all(0 <= seed < 2**63 for seed in made)
-    assert np.array(made, np.int64).dtype == np.int64

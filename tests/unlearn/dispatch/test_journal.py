@@ -29,9 +29,7 @@ def plan_row(store: Any, plan_id: str) -> Any:
 def owned_by(store: Any, plan_id: str, owner: str | None) -> None:
     """Let the plan look as if a process had taken it, and not let go."""
     with store.catalogue.write() as session:
-        session.execute(
-            update(tables.Plan).where(tables.Plan.id == plan_id).values(owner=owner)
-        )
+        session.execute(update(tables.Plan).where(tables.Plan.id == plan_id).values(owner=owner))
 
 
 def test_an_owner_writes_the_tasks_down_once(trained: Any, workshop: Any, plan_id: str) -> None:

@@ -38,9 +38,12 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
 ) -> Iterator[Trains]:
-    with ExitStack() as stores:
+    """``trained(ref, topology, **config)`` gives a copy, until it is asked for the next."""
+    copy = tmp_path / "store"
+    with ExitStack() as opened:
 
         def copied(ref: str, topology: str, **config: Any) -> Trained:
+            opened.close()
             material = materials["voices" if ref.startswith("voices") else "mnist"]
             key = f"{ref} {topology} {sorted(config.items())}"
             if key not in originals:
@@ -49,8 +52,7 @@ def trained(
                     recipe = Recipe(**RECIPES[topology], config=config)
                     originals[key] = place, train_on(store, material, ref, recipe)
             place, version = originals[key]
-            shutil.copytree(place, tmp_path / "store")
-            store = stores.enter_context(Store.open(tmp_path / "store"))
-            return Trained(store, material, version)
+            opened.callback(shutil.rmtree, shutil.copytree(place, copy))
+            return Trained(opened.enter_context(Store.open(copy)), material, version)
 
         yield copied

@@ -1,6 +1,7 @@
 """The model that would exist if some records had never been: trained anew, beside the library's own
 twin, in a fresh store from a fresh file; and models as plain bytes, to compare."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -80,7 +81,9 @@ def from_scratch(
                 .where(tables.ModelMember.version_id == version_id)
                 .order_by(tables.ModelMember.shard)
             ).all()
-        return _bits(store, [again.made(member) for member in members])
+        made = _bits(store, [again.made(member) for member in members])
+    shutil.rmtree(folder)
+    return made
 
 
 @dataclass(frozen=True)

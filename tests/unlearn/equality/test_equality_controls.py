@@ -95,7 +95,7 @@ def test_a_program_that_throws_its_own_dice_is_found_out_by_the_probe(
 
 def test_the_number_of_threads_is_part_of_the_recorded_environment(trained: Trains) -> None:
     model = trained("mnist.py:mlp", "plain", optimizer="sgd")
-    recipe = Recipe(epochs=1, threads=2, config={"optimizer": "sgd"})
+    recipe = Recipe(epochs=1, batch_size=2_000, threads=2, config={"optimizer": "sgd"})
     train(model.store, program("mnist.py:mlp"), {"mnist": "mnist"}, "two threads", recipe)
     with model.store.catalogue.read() as session:
         rows = session.scalars(select(tables.Environment)).all()

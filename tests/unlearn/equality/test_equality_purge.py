@@ -76,6 +76,25 @@ def test_nothing_of_the_forgotten_is_left_after_decoding_everything(
     assert outcome.results["purge"]["erased_records"] == len(records)
     assert found(model.store.path, gone) == {}
     assert found(model.store.path, kept).keys() == kept.keys()
+    assert _stored(model).equals(_retained(model, records))
+
+
+def _stored(model: Trained) -> pa.Table:
+    """What the chunks hold of the rows of the head, with their ids."""
+    data = model.data
+    rows = manifests.read_identified(model.store.objects, data.chunks, data.present.positions)
+    return pa.concat_tables(
+        pa.Table.from_batches([each.batch]).append_column("id in manifest", each.records)
+        for each in rows
+    ).combine_chunks()
+
+
+def _retained(model: Trained, gone: set[str]) -> pa.Table:
+    """The rows of the file that are not forgotten."""
+    table = model.material.table
+    ids = table[model.material.record]
+    table = table.append_column("id in manifest", ids)
+    return table.filter(pc.invert(pc.is_in(ids, pa.array(sorted(gone))))).combine_chunks()
 
 
 def test_commitments_of_erased_rows_stay_under_the_same_root(trained: Trains) -> None:

@@ -66,6 +66,14 @@ def test_a_twin_holds_no_distinctive_number_of_the_forgotten(trained: Trains, ke
     _passed(outcome.results["check"])
 
 
+def test_a_twin_without_any_rows_is_the_untrained_model(trained: Trains) -> None:
+    model = trained("voices.py:mlp", "plain", optimizer="adam", scaler=False)
+    outcome = forget(model.store, "subject", model.people(0, 0), TWIN)
+    assert outcome.plan.records == len(model.material.table)
+    assert outcome.plan.visits == 0
+    _passed(outcome.results["check"])
+
+
 @pytest.fixture
 def fine_tuned(trained: Trains, data: Path, tmp_path: Path) -> tuple[Trained, Material, str]:
     """A model, later images, and the model that started from its last checkpoint on them."""

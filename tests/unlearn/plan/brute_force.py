@@ -88,6 +88,28 @@ class Execution:
         self._judge(tasks)
         return self
 
+    def _probe(self, task: Any) -> None:
+        work = task.work
+        segment = next(c for c in self.facts.values() if c.segment_id == work.segment_id)
+        again = [c.id for c in self.repeatable(work.program_id)]
+        self.expect(segment.id in again[:1], f"{task.id} does not take the cheapest of {again}")
+        self.expect(task.visits == segment.visits, f"{task.id} costs {segment.visits}")
+        makers = set(self.makers.get(segment.run_id, ()))
+        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
+
+    def repeatable(self, program: str) -> list[Any]:
+        """The segments of a program that can be executed again and compared, the cheapest first."""
+        found = [
+            c
+            for c in self.facts.values()
+            if self.world.runs[c.run_id].program_id == program
+            and c.kept
+            and c.visits
+            and c.segment_id not in self.world.fenced
+            and (c.previous is None or serves(self.facts[c.previous], self.damaged))
+        ]
+        return sorted(found, key=lambda c: (c.visits, c.id))
+
     def _replay(self, task: Any) -> None:
         work = task.work
         laps = sorted(
@@ -163,10 +185,21 @@ class Execution:
         passed_over = {each for each in self.again if self._passed_over(self.facts[each])}
         self.expect(self.fallbacks <= passed_over, "it names a fallback that was none")
         self.expect(set(self._interims(tasks)) == self._served(), "it serves others meanwhile")
+        self._judge_probes([task.work for task in tasks])
         check = next((task for task in tasks if task.work.kind == "check"), None)
         waits = set(check.depends_on) if check else set()
         before = {task.id for task in tasks[:-3]}
         self.expect(waits == before, "the check does not wait for everything before it")
+
+    def _judge_probes(self, works: Sequence[Any]) -> None:
+        continued = {
+            self.world.runs[work.run_id].program_id
+            for work in works
+            if work.kind == "replay" and work.restart is not None
+        }
+        expected = {program for program in continued if self.repeatable(program)}
+        probed = [work.program_id for work in works if work.kind == "probe"]
+        self.expect(sorted(probed) == sorted(expected), "it probes other programs")
 
     def _passed_over(self, checkpoint: Any) -> bool:
         return not checkpoint.tainted and checkpoint.kept and checkpoint.id in self.damaged

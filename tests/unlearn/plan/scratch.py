@@ -48,17 +48,24 @@ class Scratch:
         return int(self.lived.sql(f"SELECT rowid FROM runs WHERE id = '{run}'")[0][0])
 
     def _need(self, checkpoint: str) -> None:
-        """Go back to the runs that were asked for; a replay knows what is left of their rows."""
+        """Go back to the runs that were asked for; the newest replay knows what is left to read."""
+        run, step = self._made_by(checkpoint)
+        origin = self._origin(run)
+        self.needed[origin] = max(step, self.needed.get(origin, 0))
+        if run != origin:
+            self.inputs.setdefault(origin, run)
+        start = self._run(run).start_id
+        if start is not None:
+            self._need(start)
+
+    def _made_by(self, checkpoint: str) -> tuple[str, int]:
         query = f"SELECT run_id, step FROM checkpoints WHERE id = '{checkpoint}'"
         ((run, step),) = self.lived.sql(query)
+        return run, step
+
+    def _origin(self, run: str) -> str:
         row = self._run(run)
-        while row.replay_of is not None:
-            row = self._run(row.replay_of)
-        if run != row.id:
-            self.inputs[row.id] = run
-        self.needed[row.id] = max(step, self.needed.get(row.id, 0))
-        if row.start_id is not None:
-            self._need(row.start_id)
+        return run if row.replay_of is None else self._origin(row.replay_of)
 
     def _run(self, run: str) -> tables.Run:
         with self.lived.store.catalogue.read() as session:
@@ -81,12 +88,11 @@ class Scratch:
 
     def _start(self, checkpoint: str) -> str:
         """Of a checkpoint of the first store, the one that was made here in its place."""
-        ((run, step),) = self.lived.sql(
-            f"SELECT run_id, step FROM checkpoints WHERE id = '{checkpoint}'"
-        )
+        run, step = self._made_by(checkpoint)
         with self.store.catalogue.read() as session:
             found = select(tables.Checkpoint.id).where(
-                tables.Checkpoint.run_id == self.made[run], tables.Checkpoint.step == step
+                tables.Checkpoint.run_id == self.made[self._origin(run)],
+                tables.Checkpoint.step == step,
             )
             return session.scalars(found).one()
 

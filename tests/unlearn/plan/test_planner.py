@@ -1,6 +1,6 @@
 """The planner against a brute force that tries every subset of segments, on small random worlds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -15,11 +15,13 @@ from unlearn.plan.passes.alternatives import full_retrain
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
 from unlearn.plan.passes.needed import needed, needed_checkpoints
+from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import Chain, restarts
 from unlearn.plan.world import VersionFacts, World
 
 Usable = Callable[[str], bool]
+Makers = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Passes:
     restarts: Callable[..., Any] = restarts
     replays: Callable[..., Any] = replays
     interims: Callable[..., Any] = interims
+    probes: Callable[..., Any] = probes
     finish: Callable[..., Any] = finish
 
     def plan(self, case: Any) -> tuple[Task, ...]:
@@ -38,8 +41,11 @@ class Passes:
         world = case.world
         affected = self.needed(world)
         chains = self.restarts(world, self.needed_checkpoints(affected), case.usable)
-        early = self.interims(world, affected, case.usable)
-        tasks = (*early, *self.replays(world, chains, case.makers))
+        tasks = (
+            *self.interims(world, affected, case.usable),
+            *self.probes(world, chains, case.makers, case.usable),
+            *self.replays(world, chains, case.makers),
+        )
         return tuple(self.finish(world, tainted(world), affected, tasks))
 
 
@@ -191,6 +197,28 @@ def anything_meanwhile(
     return interims(world, affected, lambda checkpoint: True)
 
 
+def never_probing(*given: Any) -> tuple[Task, ...]:
+    return ()
+
+
+def probing_blindly(
+    world: World, chains: tuple[Chain, ...], makers: Makers, usable: Usable
+) -> tuple[Task, ...]:
+    return probes(world, chains, makers, lambda checkpoint: True)
+
+
+def probing_at_once(
+    world: World, chains: tuple[Chain, ...], makers: Makers, usable: Usable
+) -> tuple[Task, ...]:
+    return probes(world, chains, {}, usable)
+
+
+def probing_the_fenced(
+    world: World, chains: tuple[Chain, ...], makers: Makers, usable: Usable
+) -> tuple[Task, ...]:
+    return probes(replace(world, fenced=frozenset()), chains, makers, usable)
+
+
 def purging_only(name: str) -> Callable[..., tuple[Task, ...]]:
     """The last pass with one list of the purge left empty."""
 
@@ -225,6 +253,10 @@ MUTANTS = {
     "no interim": Passes(interims=nobody_meanwhile),
     "an interim of every version": Passes(interims=everybody_meanwhile),
     "an interim with damaged members": Passes(interims=anything_meanwhile),
+    "no probe": Passes(probes=never_probing),
+    "a probe from damaged bytes": Passes(probes=probing_blindly),
+    "a probe does not wait for its rows": Passes(probes=probing_at_once),
+    "a probe of what does not come out the same": Passes(probes=probing_the_fenced),
     "no checkpoint is purged": Passes(finish=purging_only("checkpoints")),
     "no fit is purged": Passes(finish=purging_only("fits")),
     "no version is purged": Passes(finish=purging_only("versions")),

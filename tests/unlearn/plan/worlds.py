@@ -34,7 +34,8 @@ def cases(draw: st.DrawFn) -> Case:
     tainted_runs = {each.run_id for each in checkpoints.values() if each.tainted}
     makers = {run: ("transform-1",) for run in sorted(tainted_runs) if draw(RARELY)}
     fits = tuple(f"fit-{run}" for run in sorted(tainted_runs) if draw(RARELY))
-    fenced = frozenset(each.segment_id for each in checkpoints.values() if each.tainted)
+    others = draw(st.sets(st.sampled_from(list(checkpoints)), max_size=2))
+    fenced = frozenset(c.segment_id for c in checkpoints.values() if c.tainted or c.id in others)
     world = World(checkpoints, runs, _versions(draw, checkpoints), fits, fenced)
     return Case(world, frozenset(damaged), makers)
 

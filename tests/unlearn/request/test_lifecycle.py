@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from lineage.data.dataset import add, head
 from lineage.data.identity import Erased
+from lineage.provenance.query import who_saw
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from unlearn.erase import erase_rows
@@ -111,6 +112,7 @@ def test_an_erased_namesake_does_not_cover_somebody_who_is_still_there(
     with store.catalogue.write() as session:
         session.execute(update(tables.Request).values(state="done", closed_at=store.clock()))
     scans = register("scans", [("s1", "Annabella")], namespace="patients")
+    assert who_saw(store, "subject", "Annabella").state == "not-trained"
     second = accept(store, "subject", ["Annabella"])
     assert second.id != first.id
     assert positions(store, second) == {scans.dataset.id: {0}}
@@ -208,9 +210,8 @@ def test_a_request_that_is_over_can_be_neither_cancelled_nor_planned(
 ) -> None:
     request = accept(store, "subject", ["Annabella"])
     cancel(store, request.id)
-    with store.catalogue.read() as session:
-        with pytest.raises(RequestError, match="is cancelled"):
-            open_requests(session, [request.id])
+    with store.catalogue.read() as session, pytest.raises(RequestError, match="is cancelled"):
+        open_requests(session, [request.id])
     with pytest.raises(RequestError, match="is cancelled"):
         cancel(store, request.id)
     with pytest.raises(NotFoundError, match="req-0"):
