@@ -5,6 +5,7 @@
     │   ├── NotFoundError        (also a LookupError)
     │   ├── InvalidInputError    (also a ValueError)
     │   ├── CorruptObjectError
+    │   ├── SweptObjectError
     │   ├── SchemaVersionError
     │   └── RefusedError
     ├── LineageError             (lineage.errors)
@@ -49,6 +50,10 @@ class CorruptObjectError(StorageError):
     """A stored object is missing or its bytes do not hash to its digest."""
 
     code = "corrupt"
+
+
+class SweptObjectError(StorageError):
+    """An object was destroyed as unused before the row that would use it was written."""
 
 
 class SchemaVersionError(StorageError):

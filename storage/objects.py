@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.errors import CorruptObjectError, InvalidInputError
+from storage.errors import CorruptObjectError, InvalidInputError, SweptObjectError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PROCESS = secrets.token_hex(4)
@@ -89,6 +89,22 @@ class Objects:
             return False
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+    def require(self, *digests: str) -> None:
+        """Make sure that blobs are still there, inside the transaction that refers to them.
+
+        Purge sweeps what nothing refers to, under the catalogue's write lock.
+
+        Raises:
+            SweptObjectError: one was swept since it was put.
+        """
+        for digest in digests:
+            if digest not in self:
+                raise SweptObjectError(
+                    f"object {digest} was swept before anything referred to it",
+                    hint="run the same command again",
+                    digest=digest,
+                )
 
     def delete(self, digest: str) -> bool:
         """Remove a blob durably; True if it was there."""

@@ -193,7 +193,6 @@ def test_purging_survives_death_at_every_durable_step(
     assert len(left) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="nothing sweeps objects that no row came to refer to")
 def test_rows_of_an_addition_that_died_are_erased_with_their_person(
     dies: Dies, workshop: Any, tally: Any, people: list[str], tmp_path: Path
 ) -> None:

@@ -39,12 +39,14 @@ class Evidence(_Frozen):
     """What was found about a plan's outcome.
 
     ``tainted`` are members or restarts of the new versions that still descend from the forgotten;
-    ``probes`` tell whether bits were reproduced; ``environments`` name what differs between the
-    original execution and the replays; ``changed`` the source files that are not as recorded.
+    ``programs`` gives the program of each replay, ``probes`` whether a program's bits were
+    reproduced; ``environments`` name what differs between the original execution and the replays;
+    ``changed`` the source files that are not as recorded.
     """
 
     tainted: tuple[str, ...]
     restarts: dict[str, str | None]
+    programs: dict[str, str]
     probes: dict[str, bool]
     environments: tuple[str, ...]
     changed: tuple[str, ...]
@@ -117,7 +119,7 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
     if evidence.environments:
         different = "; ".join(evidence.environments)
         return Claim.EXACT_BY_PROVENANCE, f"replayed in another environment: {different}"
-    if not evidence.probes:
+    if not evidence.probes.keys() >= {evidence.programs[run] for run in continued}:
         return Claim.EXACT_BY_PROVENANCE, "no recorded segment is left to probe bits with"
     if not all(evidence.probes.values()):
         return Claim.EXACT_BY_PROVENANCE, "the probe shows that bits do not come out the same here"

@@ -1,4 +1,9 @@
-"""Erasing rows and salts from every chunk that holds them; their commitments stay."""
+"""Erasing rows and salts from every chunk that holds them, and what crashes left of them.
+
+The rows' commitments stay.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 from sqlalchemy import select
@@ -7,10 +12,12 @@ from sqlalchemy.orm import Session
 from lineage.data.identity import Positions
 from lineage.data.version import chunks_of, contains
 from lineage.store import Store
+from lineage.training.registry import kept_under_hold
 from storage import manifests
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.intake import Column
+from unlearn.twin.compare import sweep_twins
 
 
 def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
@@ -26,8 +33,36 @@ def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
     return _destroy_old(store, plan_id)
 
 
+def sweep(store: Store) -> int:
+    """Destroy what nothing refers to: objects and twins of writers that died, and temporary files.
+
+    Writers put an object first and refer to it later, in a transaction that makes sure that it is
+    still there; so the write lock is all that is needed here. Returns how many files went.
+    """
+    with store.catalogue.write() as session:
+        kept = set(referenced(session))
+        orphans = [digest for digest in store.objects if digest not in kept]
+        for digest in orphans:
+            store.objects.delete(digest)
+    sweep_twins(store)
+    return len(orphans) + store.objects.sweep_temporary()
+
+
+def referenced(session: Session) -> Iterator[str]:
+    """The digest of every object that something kept refers to; what is held is kept."""
+    held = kept_under_hold(session)
+    for artefact in (tables.Checkpoint, tables.Fit):
+        rows = session.execute(select(artefact.id, artefact.object, artefact.purged_at))
+        yield from (blob for name, blob, purged in rows if purged is None or name in held)
+    for manifest, data in session.execute(select(tables.Chunk.manifest, tables.Chunk.data)):
+        yield manifest
+        yield data
+    yield from session.scalars(select(tables.Transform.mapping))
+
+
 def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> None:
     with store.catalogue.write() as session:
+        store.objects.require(new.manifest, new.data)
         row = session.scalars(
             select(tables.Chunk).where(
                 tables.Chunk.manifest == old.manifest, tables.Chunk.data == old.data

@@ -133,6 +133,8 @@ def publish(
             f"dataset {dataset.name!r} changed while rows were being added; nothing was added",
             hint="run the same command again",
         )
+    for chunk in draft.chunks:
+        store.objects.require(chunk.manifest, chunk.data)
     merged = session.merge(dataset)
     part = tables.Part(
         id=new_id("part"),

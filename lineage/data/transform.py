@@ -205,6 +205,7 @@ def _executed(
 def _record(
     session: Session, store: Store, row: tables.Transform, input_id: str, output_id: str
 ) -> None:
+    store.objects.require(row.mapping)
     row.input_id, row.output_id = input_id, output_id
     session.add(row)
     session.flush()

@@ -60,6 +60,8 @@ def publish(
     )
     content = {"run": run_id, "step": step, "digest": digest, "consumed": lap.consumed}
     with store.catalogue.write() as session:
+        if blob not in store.objects:  # swept meanwhile: nothing referred to it yet
+            store.objects.put(data)
         session.add(checkpoint)
         session.flush()
         session.add(

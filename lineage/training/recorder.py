@@ -43,6 +43,7 @@ class StoreRecorder:
         with self.store.catalogue.write() as session:
             known = session.scalar(fit_of(self.run_id, ordinal))
             if known is None:
+                self.store.objects.require(blob)
                 session.add(
                     tables.Fit(
                         id=new_id("fit"),

@@ -15,7 +15,6 @@ from unlearn.impact import Impact, impact
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
-
 MASKS = st.integers(0, 2**9 - 1)
 
 

@@ -14,8 +14,9 @@ import lineage
 import storage
 import unlearn
 from lineage.store import Store
-from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
+from unlearn.erase import referenced
+from unlearn.erase import sweep as destroy_unused
 
 DISTRIBUTION = "expunge"
 PACKAGES = (storage, lineage, unlearn)
@@ -47,16 +48,16 @@ class Examination(BaseModel):
 
 
 def examine(store: Store, *, sweep: bool) -> Examination:
-    """Look at everything; ``sweep`` also removes temporary files of writers that are gone."""
+    """Look at everything; ``sweep`` first destroys what crashed writers left."""
+    swept = destroy_unused(store) if sweep else 0
     with store.catalogue.read() as session:
-        referenced = set(_referenced(session))
+        used = set(referenced(session))
         pragmas = {name: str(session.scalar(text(f"PRAGMA {name}"))) for name in PRAGMAS}
         revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
         catalogue = list(_catalogue_problems(session, pragmas))
         salts = [f"salt-{each}" for each in session.scalars(select(tables.Dataset.id))]
-    missing = tuple(sorted(digest for digest in referenced if digest not in store.objects))
-    damaged = tuple(sorted(d for d in referenced - set(missing) if not store.objects.verify(d)))
-    swept = store.objects.sweep_temporary() if sweep else 0
+    missing = tuple(sorted(digest for digest in used if digest not in store.objects))
+    damaged = tuple(sorted(d for d in used - set(missing) if not store.objects.verify(d)))
     problems = (
         *catalogue,
         *(f"object {digest} is missing" for digest in missing),
@@ -71,26 +72,14 @@ def examine(store: Store, *, sweep: bool) -> Examination:
         schema_revision=revision,
         sqlite=sqlite3.sqlite_version,
         pragmas=pragmas,
-        referenced=len(referenced),
+        referenced=len(used),
         missing=missing,
         damaged=damaged,
-        orphaned=sum(digest not in referenced for digest in store.objects),
+        orphaned=sum(digest not in used for digest in store.objects),
         temporaries=len(list((store.objects.root / "tmp").glob("*"))),
         swept=swept,
         packages={package.__name__: _folder(package.__file__) for package in PACKAGES},
     )
-
-
-def _referenced(session: Session) -> Iterator[str]:
-    """The digest of every object that something kept refers to; a hold keeps what was purged."""
-    held = kept_under_hold(session)
-    for artefact in (tables.Checkpoint, tables.Fit):
-        kept = artefact.purged_at.is_(None) | artefact.id.in_(held)
-        yield from session.scalars(select(artefact.object).where(kept))
-    for manifest, data in session.execute(select(tables.Chunk.manifest, tables.Chunk.data)):
-        yield manifest
-        yield data
-    yield from session.scalars(select(tables.Transform.mapping))
 
 
 def _catalogue_problems(session: Session, pragmas: Mapping[str, str]) -> Iterator[str]:

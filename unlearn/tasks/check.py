@@ -62,10 +62,11 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
         return Evidence(
             tainted=tuple(sorted(set(used) & affected)),
             restarts=restarts,
+            programs={run: session.get_one(tables.Run, run).program_id for run in restarts},
             probes={
-                task: result["passed"]
-                for task, result in results.items()
-                if task.startswith("probe-")
+                task.work.program_id: results[task.id]["passed"]
+                for task in plan.tasks
+                if task.work.kind == "probe"
             },
             environments=tuple(
                 difference

@@ -17,7 +17,7 @@ from lineage.store import Store
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
-from unlearn.erase import erase_rows
+from unlearn.erase import erase_rows, sweep
 from unlearn.errors import TaskError
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Purge
@@ -42,6 +42,7 @@ def execute(context: Context) -> dict[str, Any]:
     _mark(store, artefacts | {*work.versions, *found.versions})
     destroyed = _destroy(store, artefacts, held)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
+    sweep(store)
     _close(store, context)
     return {
         "purged_checkpoints": len(set(work.checkpoints) - held),

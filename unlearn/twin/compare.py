@@ -1,6 +1,7 @@
 """Comparing model versions with their from-scratch twins, digest by digest."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 from lineage.store import Store
 from lineage.training.ensemble import model_digest
+from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
@@ -17,17 +19,27 @@ from unlearn.plan.planner import decoded
 from unlearn.request.lifecycle import forget_sets, others_open
 from unlearn.twin.kit import pack
 
+TWINS = "twins"
+"""The folder of a store that twins are trained in; each is named after its process."""
+
 
 def compare(store: Store, plan: Plan, made: Sequence[Mapping[str, Any]]) -> list[Twin]:
     """A twin for each version that a plan made; where none can be trained, why."""
-    scratch = store.path / "twins"
+    scratch = store.path / TWINS
     scratch.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{this_process()}-", dir=scratch) as folder:
         try:
             twins = _trained(store, plan, made, Path(folder))
         except InconclusiveError as error:
             return [_twin(version, None, error.message) for version in made]
     return [_twin(version, twins[version["replaces"]]) for version in made]
+
+
+def sweep_twins(store: Store) -> None:
+    """Destroy the twins of processes that died: retained rows are in them."""
+    for folder in (store.path / TWINS).glob("*-*"):
+        if not is_alive(folder.name.rpartition("-")[0]):
+            shutil.rmtree(folder)
 
 
 def _trained(

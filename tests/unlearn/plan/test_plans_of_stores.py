@@ -1,8 +1,6 @@
 """Plans over stores with a real history: what they cost, promise, and leave alone."""
 
-import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
