@@ -144,9 +144,7 @@ def test_what_is_held_is_quarantined_and_lowers_the_claim(held: str, trained: Tr
     member = _member(model, 1)
     artefact = member if held == "checkpoint" else model.version
     kept = hold(model.store, artefact, "a court asked for it")
-    outcome = forget(
-        model.store, "subject", [model.people(1, 1)[0]], TWIN if held == "version" else PLAINLY
-    )
+    outcome = forget(model.store, "subject", [model.people(1, 1)[0]])
     check, purge = outcome.results["check"], outcome.results["purge"]
     assert (check["claim"]["claim"], check["verdict"]) == ("exact-by-provenance", "passed")
     assert artefact in {each["name"] for each in purge["residuals"] if each["kind"] == "hold"}
