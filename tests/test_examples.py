@@ -20,8 +20,6 @@ from click.testing import CliRunner
 
 from unlearn.cli import main
 
-pytestmark = pytest.mark.xdist_group("walk-through")  # one process walks, once
-
 ROOT = Path(__file__).parents[1]
 PARKINSONS = ROOT / "examples" / "parkinsons"
 PAGES = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md")]
