@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import Phase, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from lineage.data.dataset import append, head
@@ -260,7 +260,7 @@ def soak(share: int, holds: Callable[..., None], *strategies: st.SearchStrategy[
     """Check a property on ever new examples, for one part in ``share`` of SOAK_SECONDS."""
     until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / share
     for number in count(int(os.environ.get("SEED", "0"))):
-        searched = settings(max_examples=10, phases=[Phase.generate])(given(*strategies)(holds))
+        searched = settings(max_examples=10)(given(*strategies)(holds))
         seed(number)(searched)()
         if time.monotonic() > until:
             return

@@ -92,6 +92,29 @@ def test_erasing_somebody_hides_no_step_of_those_who_shared_batches_with_them(
                 assert steps[run] >= set(truth.reach(rows).runs[run][0])
 
 
+def test_in_a_replay_records_have_only_the_steps_that_were_executed_again(
+    histories: ModuleType, oracle: ModuleType, carry_out: Any
+) -> None:
+    rows = {"a": tuple((n, str(n), (f"p{n % 12}",)) for n in range(48))}
+    training = histories.Training("a", Recipe(slices=3, epochs=4, batch_size=8))
+    with histories.lived(histories.History(rows, (training,))) as lived:
+        truth = oracle.truth(lived)
+        latest = min(lived.questions(), key=lambda each: len(truth.reach(each[-1]).checkpoints))
+        request = accept(lived.store, *latest[:1], [latest[1]])
+        assert isinstance(request, tables.Request)
+        results = carry_out(lived, make_plan(lived.store, [request.id])[0])
+        replay = results["replay-1"]["run"]
+        assert lived.sql(f"SELECT first_step > 0 FROM runs WHERE id = '{replay}'") == [(1,)]
+        truth = oracle.truth(lived)
+        for *question, its_rows in lived.questions():
+            if not its_rows & latest[-1]:
+                found = impact(lived.store, ask(lived, *question))
+                steps = {
+                    each.run_id: (each.steps.tolist(), each.visits) for each in found.exposures
+                }
+                assert steps[replay] == truth.reach(its_rows).runs[replay][:2]
+
+
 def test_a_run_that_is_still_going_on_is_part_of_the_impact(
     histories: ModuleType, oracle: ModuleType
 ) -> None:

@@ -35,15 +35,19 @@ def apply(
 ) -> dict[str, dict[str, Any]]:
     """Carry out a plan, or what is left of it; returns the tasks' results by id.
 
-    Without ``workers`` the tasks run here, one after the other. Idempotent: tasks that are done are
-    not done again. A failed or interrupted plan keeps what was done, for the next call to take up.
+    Without ``workers`` the tasks run here, one after the other. Idempotent: what is done is not
+    done again, and a plan that is applied is only told of. A failed or interrupted plan keeps what
+    was done, for the next call to take up.
 
     Raises:
         StalePlanError: the graph changed in a way that touches the plan.
-        PlanError: it is applied, or being applied elsewhere.
+        PlanError: it is cancelled or overtaken, or being applied elsewhere.
         TaskError: a worker died; the plan can be applied again.
     """
     workers = workers or InProcess(store)
+    if journal.is_applied(store, plan_id):
+        workers.close()
+        return journal.results(store, plan_id)
     check_fresh(store, plan_id)
     ownership = journal.own(store, plan_id)
     state = "failed"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from lineage.store import Store
@@ -38,7 +38,8 @@ def own(store: Store, plan_id: str) -> Ownership:
 
     Raises:
         NotFoundError: there is no such plan.
-        PlanError: it is applied or cancelled, or another process is applying it.
+        PlanError: it is applied or cancelled, or another process is applying it, or another plan
+            for a request of it.
     """
     with store.catalogue.write() as session:
         row, plan = load_plan(session, plan_id)
@@ -49,6 +50,12 @@ def own(store: Store, plan_id: str) -> Ownership:
                 f"plan {plan_id} is being applied by process {row.owner}",
                 hint="wait for it, or stop that process first",
             )
+        for rival in session.scalars(_rivals(plan_id, plan)):
+            if rival.owner is not None and _holds(store, rival, rival.owner):
+                raise PlanError(
+                    f"plan {rival.id} is being applied, and serves the same request",
+                    hint="wait for it, or stop its process first",
+                )
         if row.state == "ready":
             _write_tasks(session, plan_id, plan)
         row.state = "applying"
@@ -56,6 +63,16 @@ def own(store: Store, plan_id: str) -> Ownership:
         row.lease_until = store.clock() + LEASE
         row.fence += 1
         return Ownership(plan_id, plan, row.fence)
+
+
+def is_applied(store: Store, plan_id: str) -> bool:
+    """Whether a plan was carried out to its end.
+
+    Raises:
+        NotFoundError: there is no such plan.
+    """
+    with store.catalogue.read() as session:
+        return load_plan(session, plan_id)[0].state == "applied"
 
 
 def release(store: Store, ownership: Ownership, state: str) -> None:
@@ -114,6 +131,19 @@ def results_of(session: Session, plan_id: str) -> dict[str, dict[str, Any]]:
         task.id.rpartition("/")[2]: task.result
         for task in session.scalars(done.order_by(tables.Task.ordinal))
     }
+
+
+def _rivals(plan_id: str, plan: Plan) -> Select[tables.Plan]:
+    """Other plans that serve a request of this one, and have an owner."""
+    return (
+        select(tables.Plan)
+        .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
+        .where(
+            tables.PlanRequest.request_id.in_(plan.requests),
+            tables.Plan.id != plan_id,
+            tables.Plan.owner.is_not(None),
+        )
+    )
 
 
 def _write_tasks(session: Session, plan_id: str, plan: Plan) -> None:

@@ -152,3 +152,11 @@ def test_an_applied_plan_has_its_outcome_committed_and_no_owner(
 def test_a_plan_that_is_not_there_is_named(trained: Any) -> None:
     with pytest.raises(NotFoundError, match="plan-0"):
         journal.own(trained, "plan-0")
+
+
+def test_two_plans_for_one_request_are_not_applied_at_once(trained: Any, plan_id: str) -> None:
+    request = accept(trained, "subject", ["person-07"])
+    rival, _ = make_plan(trained, [request.id])
+    journal.own(trained, rival)
+    with pytest.raises(PlanError, match=f"{rival} is being applied"):
+        journal.own(trained, plan_id)

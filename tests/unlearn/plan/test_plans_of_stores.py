@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineage.training.ensemble import Recipe
@@ -138,7 +138,7 @@ ORDERS = st.sampled_from(["in turn", "in turn", "both waiting", "together"])
 
 
 def test_plans_cost_what_they_say_and_leave_nothing_tainted(support: Support) -> None:
-    @settings(max_examples=10, phases=[Phase.generate])
+    @settings(max_examples=10)
     @given(support.histories.histories(), PICKS, ORDERS)
     def holds(history: Any, picks: tuple[int, int], order: str) -> None:
         forget_two(support, history, picks, order)
