@@ -230,7 +230,7 @@ def played(bench, store, history):
     return both
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(histories(), FORGET)
 def test_the_closure_is_what_walking_every_row_finds(bench, history, forget):
     with tempfile.TemporaryDirectory() as folder, bench.store(Path(folder)) as store:
@@ -250,7 +250,7 @@ def test_the_closure_is_what_walking_every_row_finds(bench, history, forget):
         assert [transforms.index(each) for each in found.stale] == list(both.oracle.stale(gone))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(histories(), FORGET, FORGET)
 def test_what_is_executed_again_is_what_never_having_the_rows_would_have_given(
     bench, history, first, second

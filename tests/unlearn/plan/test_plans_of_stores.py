@@ -84,6 +84,8 @@ def forget(
     reach = support.oracle.truth(lived).reach(rows)
     plan_id, plan = planned(lived, *requests)
     there = kept(lived, "checkpoints")
+    assert plan.total_checkpoints == len(there)
+    assert all(work.fallback_from is None for work in replays(plan))
     assert set(plan.affected.checkpoints) & there == reach.checkpoints & there
     remade = {t.work.version_id for t in plan.tasks if t.work.kind == "aggregate"}
     assert remade == newest(lived) & reach.versions
@@ -138,7 +140,7 @@ ORDERS = st.sampled_from(["in turn", "in turn", "both waiting", "together"])
 
 
 def test_plans_cost_what_they_say_and_leave_nothing_tainted(support: Support) -> None:
-    @settings(max_examples=10)
+    @settings(max_examples=6)
     @given(support.histories.histories(), PICKS, ORDERS)
     def holds(history: Any, picks: tuple[int, int], order: str) -> None:
         forget_two(support, history, picks, order)
@@ -271,6 +273,32 @@ def test_two_pieces_of_one_run_are_made_again_and_what_lies_between_is_not(
         assert {start for start, _ in pieces} == {None, second}
         assert len(replays(plan)) == 3
         assert_costs_what_it_says(lived, support.carry_out, plan_id, plan)
+
+
+def test_what_another_request_waits_for_is_neither_counted_nor_probed(support: Support) -> None:
+    with life(support, training(support)) as lived:
+        (run,) = lived.diary
+        *late, last = who_reached(lived, support, set(in_order(lived, run)[2:]))
+        *early, first = who_reached(lived, support, set(in_order(lived, run)))
+        requests = [requested(lived, *late), requested(lived, *early)]
+        _, plan = planned(lived, requests[0])
+        assert "probe" not in {task.work.kind for task in plan.tasks}
+        forget(lived, requests[:1], last, first | last, support)
+        forget(lived, requests[1:], first, first | last, support)
+
+
+def test_rows_made_with_what_another_request_waits_for_are_made_anew_first(
+    support: Support,
+) -> None:
+    """The second request is about rows of an aggregate that the first one's run was given."""
+    new = tuple((100 + n, str(100 + n), ("late",)) for n in range(3))
+    run = training(support, evaluate=("c",), new=new)
+    history = support.histories.History(ROWS, (run,), (("centred", "a", "c"),))
+    with support.histories.lived(history) as lived:
+        late, first = {100, 101, 102}, {1, 13, 25, 37}
+        requests = [requested(lived, "subject", name, "people") for name in ("late", "p1")]
+        forget(lived, requests[:1], late, late | first, support)
+        forget(lived, requests[1:], first, late | first, support)
 
 
 def test_only_versions_in_use_are_remade(support: Support) -> None:
