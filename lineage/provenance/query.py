@@ -25,11 +25,11 @@ class _Answer(BaseModel):
 
 
 class RunSeen(_Answer):
-    """A run that some of the records entered: its executed steps that trained on them."""
+    """A run that some records entered: how many segments, and its steps that trained on them."""
 
     run: str
     shard: int
-    slice_stages: int
+    segments: int
     steps: tuple[int, ...]
     visits: int
 
@@ -151,7 +151,7 @@ def _seen(exposure: Exposure) -> RunSeen:
     return RunSeen(
         run=exposure.run_id,
         shard=exposure.shard,
-        slice_stages=len(exposure.segments),
+        segments=len(exposure.segments),
         steps=tuple(exposure.steps.tolist()),
         visits=exposure.visits,
     )

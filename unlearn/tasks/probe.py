@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from lineage.store import Store
 from lineage.training.ensemble import add_run
+from lineage.training.environment import deterministic
 from lineage.training.execute import execute as execute_run
 from lineage.training.execute import pinned_program, record_environment
 from lineage.training.specification import RunSpec
@@ -25,7 +26,8 @@ def execute(context: Context) -> dict[str, Any]:
     assert isinstance(work, Probe)
     store = context.store
     program = pinned_program(store, work.program_id, allow_changed=context.options.allow_changed)
-    environment = record_environment(store, program).digest
+    with deterministic(uses_torch=program.uses_torch):
+        environment = record_environment(store, program).digest
     known = cached(store, environment, work.program_id)
     if known is None:
         known = _measure(context, work, environment)
