@@ -57,8 +57,8 @@ def _one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def workshop() -> ModuleType:
-    """The module ``bench.py`` beside this one: tests are imported without packages."""
-    spec = spec_from_file_location("bench", Path(__file__).with_name("bench.py"))
+    """The module ``workshop.py`` beside this one: tests are imported without packages."""
+    spec = spec_from_file_location("workshop", Path(__file__).with_name("workshop.py"))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -162,8 +162,7 @@ def _of(nodes: Sequence[Node], kind: NodeKind) -> tuple[str, ...]:
 
 
 def _names(session: Session, positions: Mapping[str, BitMap]) -> dict[str, int]:
-    rows = session.execute(select(tables.Dataset.id, tables.Dataset.name))
-    names = {dataset: name for dataset, name in rows}  # noqa: C416
+    names = {dataset.id: dataset.name for dataset in session.scalars(select(tables.Dataset))}
     return {names[dataset]: len(found) for dataset, found in positions.items()}
 
 
