@@ -33,21 +33,21 @@ def median_seconds(timed: Callable[[], object], repeats: int) -> float:
 
 def measure(count: int, repeats: int) -> dict[str, float]:
     keys, placement = np.random.default_rng(0).integers(0, 2**64, (2, count), dtype=np.uint64)
-    records = Records(keys, placement, lambda rows: [keys[row].tobytes() for row in rows])
+    records = Records(
+        np.arange(count), keys, placement, lambda rows: [keys[row].tobytes() for row in rows]
+    )
     spec = ScheduleSpec(epochs=EPOCHS, batch_size=64, seed=0, shards=1, shard=0, nominal=(count,))
     schedule = schedule_for(spec, bytes(32))
-    asked = slice(0, ASKED)
+    asked = records.take(np.arange(ASKED))
     epoch = next(schedule.epochs(records))
     drawn = median_seconds(lambda: [epoch.rows(step) for step in epoch.steps], repeats)
     return {
         "records": count,
         "build_seconds": median_seconds(lambda: next(schedule.epochs(records)), repeats),
-        "inverse_seconds": median_seconds(
-            lambda: schedule.visits(keys[asked], placement[asked]), 20 * repeats
-        ),
+        "inverse_seconds": median_seconds(lambda: schedule.visits(asked), 20 * repeats),
         "one_step_seconds": median_seconds(lambda: schedule.rows(records, 1), repeats),
         "sizes_seconds": median_seconds(
-            lambda: schedule.sizes(keys, placement, 0, len(epoch.steps)), repeats
+            lambda: schedule.sizes(records, 0, len(epoch.steps)), repeats
         ),
         "iteration_seconds_per_step": drawn / len(epoch.steps),
     }

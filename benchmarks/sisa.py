@@ -26,7 +26,7 @@ from torch import nn
 
 import lineage
 from lineage.data.dataset import head
-from lineage.schedule import ScheduleSpec, cells, nominal_cells, schedule_for
+from lineage.schedule import ScheduleSpec, Selection, cells, nominal_cells, schedule_for
 from lineage.schedule.sliced import stage_epochs
 from lineage.source import load
 from storage.catalogue import tables
@@ -91,10 +91,10 @@ def share(slices: int) -> float:
     return float(visits[::-1].cumsum().mean() / visits.sum())
 
 
-def deletion_costs(keys: np.ndarray, places: np.ndarray, shards: int, slices: int) -> np.ndarray:
+def deletion_costs(records: Selection, shards: int, slices: int) -> np.ndarray:
     """The visits that forgetting each record alone recomputes, from slice-end checkpoints: (n,)."""
-    costs = np.zeros(len(keys))
-    sizes = nominal_cells(cells(places, SALT, shards, slices))
+    costs = np.zeros(len(records))
+    sizes = nominal_cells(cells(records.placement, SALT, shards, slices))
     for shard, nominal in enumerate(sizes):
         schedule = schedule_for(
             ScheduleSpec(
@@ -102,22 +102,22 @@ def deletion_costs(keys: np.ndarray, places: np.ndarray, shards: int, slices: in
             ),
             SALT,
         )
-        done = np.concatenate(([0], np.cumsum(schedule.sizes(keys, places))))
-        first = schedule.first_visits(keys, places)
+        done = np.concatenate(([0], np.cumsum(schedule.sizes(records))))
+        first = schedule.first_visits(records)
         mine = np.flatnonzero(first < schedule.steps)
         kept = np.array((0, *schedule.boundaries))
         restart = kept[np.searchsorted(kept, first[mine], side="right") - 1]
-        own = np.bincount(schedule.visits(keys, places).rows, minlength=len(keys))[mine]
+        own = np.bincount(schedule.visits(records).rows, minlength=len(records))[mine]
         costs[mine] = done[-1] - done[restart] - own
     return costs
 
 
 def visits(store: lineage.Store) -> list[dict[str, float]]:
     records = head(store, "mnist").present.records
-    full = EPOCHS * len(records.keys)
+    full = EPOCHS * len(records)
     results = []
     for shards, slices in product(SHARDS, SLICES):
-        measured = deletion_costs(records.keys, records.placement, shards, slices).mean()
+        measured = deletion_costs(records, shards, slices).mean()
         formula = full / shards * share(slices)
         results.append(
             {

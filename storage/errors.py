@@ -6,6 +6,7 @@
     │   ├── InvalidInputError    (also a ValueError)
     │   ├── CorruptObjectError
     │   ├── SweptObjectError
+    │   ├── RecordingError
     │   ├── SchemaVersionError
     │   └── RefusedError
     ├── LineageError             (lineage.errors)
@@ -54,6 +55,10 @@ class CorruptObjectError(StorageError):
 
 class SweptObjectError(StorageError):
     """An object was destroyed as unused before the row that would use it was written."""
+
+
+class RecordingError(StorageError):
+    """What a run was given cannot be written down, or was not kept as it is asked for."""
 
 
 class SchemaVersionError(StorageError):

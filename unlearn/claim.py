@@ -41,7 +41,8 @@ class Evidence(_Frozen):
     ``tainted`` are members or restarts of the new versions that still descend from the forgotten;
     ``programs`` gives the program of each replay, ``probes`` whether a program's bits were
     reproduced; ``environments`` name what differs between the original execution and the replays;
-    ``changed`` the source files that are not as recorded.
+    ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
+    order which was drawn when the forgotten records were still there.
     """
 
     tainted: tuple[str, ...]
@@ -52,6 +53,7 @@ class Evidence(_Frozen):
     changed: tuple[str, ...]
     held: tuple[str, ...]
     nominal: dict[str, tuple[int, ...]]
+    drawn: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -130,6 +132,7 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
     sizes = "; ".join(f"{run}: {', '.join(map(str, n))}" for run, n in evidence.nominal.items())
     caveats = {
         "nominal sizes frozen at the first train": sizes,
+        "order_drawn_with_forgotten": ", ".join(evidence.drawn),
         "source that is not as recorded": ", ".join(evidence.changed),
     }
     return tuple(f"{what}: {which}" for what, which in caveats.items() if which)

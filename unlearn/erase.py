@@ -58,6 +58,7 @@ def referenced(session: Session) -> Iterator[str]:
         yield manifest
         yield data
     yield from session.scalars(select(tables.Transform.mapping))
+    yield from session.scalars(select(tables.RecordingFile.object))
 
 
 def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> None:

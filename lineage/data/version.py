@@ -19,10 +19,14 @@ from storage.intake import Column
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The present rows of a version: ``positions`` (n,) beside ``records``, in position order."""
+    """The present rows of a version, in position order."""
 
-    positions: NDArray[np.int64]
     records: Records
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where each row is in the dataset (n,)."""
+        return self.records.positions
 
     def rows_of(self, positions: BitMap) -> NDArray[np.intp]:
         """Indexes into ``positions`` of those given that are present."""
@@ -74,8 +78,8 @@ class Version:
             (index.positions < self.row.rows) & ~contains(self.deleted, index.positions)
         )
         return Present(
-            index.positions[keep],
             Records(
+                index.positions[keep],
                 index.keys[keep],
                 index.placement[keep],
                 lambda rows: index.tiebreak(keep[rows]),

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
-from lineage.schedule import Schedule, schedule_for, shards_of
+from lineage.schedule import Schedule, shards_of
 from lineage.store import Store
+from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 
@@ -21,7 +22,8 @@ class Exposure:
     """What some records did to one run.
 
     ``steps`` are the executed optimizer steps that trained on any of them, ascending; ``segments``
-    and ``fits`` the ids of the graph's nodes they entered directly; ``visits`` counts pairs.
+    and ``fits`` the ids of the graph's nodes they entered directly; ``visits`` counts pairs. A
+    visit that no update followed enters its segment, whose state it may have moved, and no step.
     """
 
     run_id: str
@@ -43,7 +45,9 @@ def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
         for version_id in each.inputs.values():
             if version_id not in versions:
                 versions[version_id] = open_version(store, version_id)
-        exposure = _exposure(each, versions, records)
+        salt = versions[each.inputs[each.spec.train]].salt
+        schedule = schedule_of(store, each.id, each.spec, salt)
+        exposure = _exposure(each, schedule, versions, records)
         if exposure is not None:
             found.append(exposure)
     return found
@@ -90,29 +94,30 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
 
 
 def _exposure(
-    run: _RunRecord, versions: Mapping[str, Version], records: Mapping[str, BitMap]
+    run: _RunRecord,
+    schedule: Schedule,
+    versions: Mapping[str, Version],
+    records: Mapping[str, BitMap],
 ) -> Exposure | None:
     version = versions[run.inputs[run.spec.train]]
-    schedule = schedule_for(run.spec.schedule, version.salt)
     rows = _rows(version, records)
     done = int(run.ends[-1]) if len(run.ends) else 0
-    visits = schedule.visits(
-        version.present.records.keys[rows], version.present.records.placement[rows]
-    )
-    steps = visits.steps[(visits.steps >= run.first_step) & (visits.steps < done)]
-    steps = steps[~np.isin(steps, _skipped(run, schedule, version))]
+    visits = schedule.visits(version.present.records.take(rows))
+    executed = (visits.steps >= run.first_step) & (visits.steps < done)
+    executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
+    reached, steps = visits.steps[executed], visits.steps[executed & visits.applied]
     fits = tuple(
         fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
     )
-    if not len(steps) and not fits:
+    if not len(reached) and not fits:
         return None
-    entered = np.unique(np.searchsorted(run.ends, steps, side="right"))
+    entered = np.unique(np.searchsorted(run.ends, reached, side="right"))
     return Exposure(
         run.id,
         version.id,
         run.spec.schedule.shard,
         np.unique(steps),
-        len(steps),
+        len(reached),
         tuple(run.segments[index].id for index in entered),
         fits,
     )
@@ -139,7 +144,7 @@ def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[n
     if not any(segment.skipped for segment in run.segments):
         return np.empty(0, np.int64)
     records = version.present.records
-    sizes = schedule.sizes(records.keys, records.placement)
+    sizes = schedule.sizes(records)
     small = np.flatnonzero(sizes < run.spec.min_batch)
     skipped = [np.empty(0, np.int64)]
     for segment, end in zip(run.segments, run.ends, strict=True):

@@ -1,14 +1,19 @@
 """Which record is trained on at which step, asked forward (to train) and inverse (to answer)."""
 
-from lineage.schedule.contract import Epoch, Records, Schedule, Visits
+from lineage.schedule.contract import Epoch, Forward, Records, Schedule, Selection, Visits
 from lineage.schedule.placement import cells, check, nominal_cells, shards_of, slices_of
-from lineage.schedule.specification import ScheduleSpec, schedule_for
+from lineage.schedule.recorded import RecordedSchedule
+from lineage.schedule.specification import RecordedSpec, ScheduleSpec, schedule_for
 
 __all__ = [
     "Epoch",
+    "Forward",
+    "RecordedSchedule",
+    "RecordedSpec",
     "Records",
     "Schedule",
     "ScheduleSpec",
+    "Selection",
     "Visits",
     "cells",
     "check",

@@ -1,8 +1,9 @@
 """What every schedule answers, forward (step → records) and inverse (record → steps).
 
-A schedule knows records by two 64-bit numbers, never by their ids: a *key*, which decides the
-steps, and a *placement*, which decides shard and slice. The inverse takes bare arrays of these, so
-that it can be asked about records that no dataset version holds any more.
+A schedule knows records by numbers, never by their ids: a *key*, which decides the steps of a
+stable schedule, a *placement*, which decides shard and slice, and a *position*, by which recorded
+visits are written down. The inverse takes bare arrays of these, so that it can be asked about
+records that no dataset version holds any more.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,25 +16,56 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 """Keyed 64-bit hashes, one a record: of its id, or of its first subject."""
 
+Positions = NDArray[np.int64]
+"""Where each record is in its dataset; never reused."""
+
 Rows = NDArray[np.intp]
-"""Indexes into the arrays of keys that were given."""
+"""Indexes into the arrays that were given."""
 
 Steps = NDArray[np.int64]
 """Nominal optimizer steps, counted from 0 over the whole run; or counts a step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """The present records of a dataset version, as schedules see them; in any order.
+class Selection:
+    """Some records of a dataset, present or not, as schedules know them; by ascending position.
 
     ``keys`` (n,) hash the record ids. ``placement`` (n,) hashes each record's first subject, and
-    equals ``keys`` where there is none. ``tiebreak`` gives the full record-id digests of some rows;
-    it is called only with rows whose hashes collide, at most once for each epoch or step drawn.
+    equals ``keys`` where there is none.
     """
 
+    positions: Positions
     keys: Keys
     placement: Keys
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.positions)
+
+    def take(self, rows: Rows | NDArray[np.bool_]) -> "Selection":
+        """Some of these records, by index or by mask."""
+        return Selection(self.positions[rows], self.keys[rows], self.placement[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Records(Selection):
+    """The present records of a dataset version: what is trained on.
+
+    ``tiebreak`` gives the full record-id digests of some rows; it is called only with rows whose
+    hashes collide, at most once for each epoch or step drawn.
+    """
+
     tiebreak: Callable[[Rows], Sequence[bytes]]
+
+    def take(self, rows: Rows | NDArray[np.bool_]) -> "Records":
+        """Some of these records, by index or by mask."""
+        chosen = np.arange(len(self))[rows]
+        return Records(
+            self.positions[chosen],
+            self.keys[chosen],
+            self.placement[chosen],
+            lambda tied: self.tiebreak(chosen[tied]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +96,21 @@ class Epoch:
 class Visits:
     """Exposures as pairs: the record ``rows[i]`` of those asked about is visited at ``steps[i]``.
 
-    Both arrays are (v,), sorted by row and then by step. A record without visits has no pair.
+    The arrays are (v,), sorted by row and then by step. A record without visits has no pair.
+    ``applied`` is false for a visit after which no update followed: it left the weights alone, and
+    may have moved running statistics, a loss scale or random numbers.
     """
 
     rows: Rows
     steps: Steps
+    applied: NDArray[np.bool_]
 
 
-class Schedule(Protocol):
-    """Which record is trained on at which step, as a pure function that is asked both ways.
+class Forward(Protocol):
+    """Which records each step trains on: all that an executor needs.
 
-    Every answer is *scheduled* exposure. Steps, boundaries and lengths are nominal: they come from
-    the specification and do not change when records are removed.
+    Steps, boundaries and lengths are nominal: they come from the specification and do not change
+    when records are removed.
     """
 
     @property
@@ -92,19 +127,26 @@ class Schedule(Protocol):
         """The epochs in order, from the whole epoch that holds step ``start`` to the end."""
         ...
 
+
+class Schedule(Forward, Protocol):
+    """Which record is trained on at which step, as a pure function that is asked both ways.
+
+    Every answer is *scheduled* exposure.
+    """
+
     def rows(self, records: Records, step: int) -> Rows:
         """The rows of one step, in order, without drawing the rest of its epoch."""
         ...
 
-    def sizes(self, keys: Keys, placement: Keys, start: int = 0, stop: int | None = None) -> Steps:
+    def sizes(self, asked: Selection, start: int = 0, stop: int | None = None) -> Steps:
         """How many of these records each step in ``start:stop`` visits: (stop - start,)."""
         ...
 
-    def visits(self, keys: Keys, placement: Keys) -> Visits:
+    def visits(self, asked: Selection) -> Visits:
         """Every step that visits each of these records."""
         ...
 
-    def first_visits(self, keys: Keys, placement: Keys) -> Steps:
+    def first_visits(self, asked: Selection) -> Steps:
         """The first step that visits each record (n,); ``steps`` for one that is never visited.
 
         The state after ``t`` steps has seen none of them exactly when ``t <= min(first_visits)``.

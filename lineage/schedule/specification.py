@@ -45,6 +45,43 @@ class ScheduleSpec(BaseModel):
         """The number of slices, and of stages."""
         return len(self.nominal)
 
+    @property
+    def steps(self) -> int:
+        """The nominal number of steps of the run."""
+        stages = stages_for(self.epochs, self.nominal, self.batch_size)
+        return sum(stage.epochs * stage.steps_per_epoch for stage in stages)
+
+
+class RecordedSpec(BaseModel):
+    """The schedule of a run whose order is drawn as it trains, by a loader of the program's own.
+
+    ``epochs`` is null where the loop itself decides when to end: such a run is observed, and never
+    executed again. ``nominal`` has the number of records when it was first trained. There is one
+    shard: an order that is drawn over all records isolates none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["recorded/1"] = "recorded/1"
+    epochs: Size | None
+    seed: int = Field(ge=0, lt=2**53)
+    nominal: tuple[Size]
+
+    @property
+    def shards(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def shard(self) -> int:
+        """The only one."""
+        return 0
+
+    @property
+    def steps(self) -> None:
+        """Not known before it was drawn."""
+        return None
+
 
 def schedule_for(spec: ScheduleSpec, salt: bytes) -> StableSchedule:
     """Build the schedule of a specification under its dataset's schedule salt (16 to 64 bytes).

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineage.errors import ScheduleError
-from lineage.schedule.contract import Epoch, Keys, Records, Rows, Steps, Visits
+from lineage.schedule.contract import Epoch, Keys, Records, Rows, Selection, Steps, Visits
 from lineage.schedule.mixer import Domain, high, mixed, scaled, tweak
 from lineage.schedule.placement import shards_of, slices_of
 
@@ -71,7 +71,7 @@ class StableSchedule:
             ScheduleError: ``start`` is outside ``0..steps``.
         """
         numbers = self._epochs_in(start, self.steps)
-        entries = self._entries(records.keys, records.placement)
+        entries = self._entries(records)
         return (self._epoch(records, entries, number) for number in numbers)
 
     def rows(self, records: Records, step: int) -> Rows:
@@ -81,46 +81,46 @@ class StableSchedule:
             ScheduleError: the run has no such step.
         """
         (number,) = self._epochs_in(step, step + 1)
-        entries = self._entries(records.keys, records.placement)
+        entries = self._entries(records)
         members = np.flatnonzero(entries <= self._table.stage[number])
         steps = self._steps_within(records.keys[members], number)
         rows = members[steps == step - self._table.first[number]]
         ranks = self._order_within(records.keys[rows], number)
         return _sorted(rows, ranks, records.tiebreak)
 
-    def sizes(self, keys: Keys, placement: Keys, start: int = 0, stop: int | None = None) -> Steps:
+    def sizes(self, asked: Selection, start: int = 0, stop: int | None = None) -> Steps:
         """How many of these records each step in ``start:stop`` visits: (stop - start,).
 
         Raises:
             ScheduleError: the range is not within ``0..steps``.
         """
         stop = self.steps if stop is None else stop
-        entries = self._entries(keys, placement)
+        entries = self._entries(asked)
         counts = np.zeros(max(stop - start, 0), np.int64)
         for number in self._epochs_in(start, stop):
-            members = keys[entries <= self._table.stage[number]]
+            members = asked.keys[entries <= self._table.stage[number]]
             first, steps = int(self._table.first[number]), int(self._table.steps[number])
             whole = np.bincount(self._steps_within(members, number), minlength=steps)
             low, high = max(start, first), min(stop, first + steps)
             counts[low - start : high - start] = whole[low - first : high - first]
         return counts
 
-    def visits(self, keys: Keys, placement: Keys) -> Visits:
+    def visits(self, asked: Selection) -> Visits:
         """Every step that visits each of these records, present or not in any dataset version."""
-        table, entries = self._table, self._entries(keys, placement)
+        table, entries = self._table, self._entries(asked)
         members = np.flatnonzero(entries < len(self.stages))
         exposed = entries[members, None] <= table.stage
-        hashes = mixed(keys[members, None], table.step_tweak)
-        steps = table.first + scaled(hashes, table.steps)
-        return Visits(members[np.nonzero(exposed)[0]], steps[exposed])
+        hashes = mixed(asked.keys[members, None], table.step_tweak)
+        steps = (table.first + scaled(hashes, table.steps))[exposed]
+        return Visits(members[np.nonzero(exposed)[0]], steps, np.ones(len(steps), np.bool_))
 
-    def first_visits(self, keys: Keys, placement: Keys) -> Steps:
+    def first_visits(self, asked: Selection) -> Steps:
         """The first step that visits each record (n,); ``steps`` for one that is never visited."""
-        table, entries = self._table, self._entries(keys, placement)
-        firsts = np.full(len(keys), self.steps, np.int64)
+        table, entries = self._table, self._entries(asked)
+        firsts = np.full(len(asked), self.steps, np.int64)
         members = np.flatnonzero(entries < len(self.stages))
         epoch = np.searchsorted(table.stage, entries[members])
-        hashes = mixed(keys[members], table.step_tweak[epoch])
+        hashes = mixed(asked.keys[members], table.step_tweak[epoch])
         firsts[members] = table.first[epoch] + scaled(hashes, table.steps[epoch])
         return firsts
 
@@ -153,8 +153,9 @@ class StableSchedule:
         )
         return range(int(ended), int(np.searchsorted(first, stop)))
 
-    def _entries(self, keys: Keys, placement: Keys) -> Rows:
+    def _entries(self, asked: Selection) -> Rows:
         """The stage at which each record enters; past the last stage for those of other shards."""
+        keys, placement = asked.keys, asked.placement
         if keys.shape != placement.shape:
             raise ScheduleError(f"{len(keys)} keys came with {len(placement)} placements")
         entries = slices_of(placement, self.salt, len(self.stages))

@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session
 
 from lineage.errors import CheckpointError
 from lineage.store import Store
+from lineage.training import recording as recordings
 from lineage.training import state as codec
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
+from storage.exposures import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,11 @@ def publish(
     state: Mapping[str, object],
     lap: Lap,
     environment: str,
+    visits: File | None = None,
 ) -> str:
     """Make the state after ``step`` steps of a run durable; returns the checkpoint's id.
+
+    ``visits`` is the log of what its segment was given, where the run draws a recording.
 
     Raises:
         StateError: the state does not survive its own encoding; nothing was published.
@@ -76,6 +81,9 @@ def publish(
                 environment=environment,
             )
         )
+        if visits is not None:
+            drawn = session.get_one(tables.RunRecording, run_id)
+            recordings.add(session, store, drawn.recording_id, visits)
         ledger.commit(session, "checkpoint", checkpoint.id, content, store.clock())
     return checkpoint.id
 

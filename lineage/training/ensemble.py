@@ -4,9 +4,9 @@ Bourtoule et al. 2021 (arXiv 1912.03817), section IV: each shard's run never see
 so a deletion touches one. A plain model is an ensemble of one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
 from lineage.data.version import Version
-from lineage.errors import RunError
-from lineage.schedule import ScheduleSpec
+from lineage.errors import RunError, ScheduleError
+from lineage.schedule import RecordedSpec, ScheduleSpec
+from lineage.source import Source
 from lineage.store import Store
+from lineage.training import recording as recordings
 from lineage.training.checkpoint import load, newest
 from lineage.training.execute import execute
 from lineage.training.nominal import frozen_cells
@@ -34,8 +36,10 @@ MEAN_PROBABILITY = "mean-probability"
 class Recipe:
     """How to train a model: the topology, the schedule's sizes, and the program's settings.
 
-    ``start`` is a checkpoint whose ``restore`` objects every shard begins with (a fine-tune).
-    ``refreeze`` takes the present sizes for nominal, instead of those of the first train.
+    ``schedule`` is ``stable``, or ``recorded`` where the program draws an order of its own: then
+    it has no shards and no slices, and ``batch_size`` is its sampler's to say. ``start`` is a
+    checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``refreeze`` takes
+    the present sizes for nominal, instead of those of the first train.
     """
 
     shards: int = 1
@@ -50,6 +54,7 @@ class Recipe:
     start: str | None = None
     restore: tuple[str, ...] = ("model",)
     refreeze: bool = False
+    schedule: Literal["stable", "recorded"] = "stable"
 
 
 def train(
@@ -65,6 +70,7 @@ def train(
 
     Raises:
         PlacementError: the records spread too unevenly over the shards and slices.
+        ScheduleError: shards or slices were asked for of a recorded order.
         FencedError: a dataset descends from rows that are being forgotten.
     """
     return resume(store, prepare(store, program, datasets, model, recipe))
@@ -78,35 +84,30 @@ def prepare(
     Raises:
         NotFoundError: there is no such dataset, or no such checkpoint to start from.
         CheckpointError: the checkpoint to start from was purged.
-        PlacementError, FencedError: as `train`.
+        PlacementError, ScheduleError, FencedError: as `train`.
     """
     if recipe.start is not None:
         load(store, recipe.start)
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
     check_versions(store, inputs.values())
     alias = next(iter(inputs))
-    cells = frozen_cells(
-        store, inputs[alias], recipe.shards, recipe.slices, recipe.batch_size, recipe.refreeze
-    )
+    schedules = _schedules(store, recipe, inputs[alias])
     others = {
         other: frozen_cells(store, version, 1, 1, recipe.batch_size, recipe.refreeze)[0][0]
         for other, version in inputs.items()
         if other != alias
     }
-    specs = [
-        _specification(recipe, shard, nominal, alias, inputs, others)
-        for shard, nominal in enumerate(cells)
-    ]
+    specs = [_specification(recipe, each, alias, inputs, others) for each in schedules]
     with store.catalogue.write() as session:
         training = tables.Training(
             id=new_id("train"),
-            model_id=_model(session, store, model).id,
+            model_id=named_model(session, store, model).id,
             state="running",
             created_at=store.clock(),
         )
         session.add(training)
         session.flush()
-        program_id = record_program(session, store, program)
+        program_id = record_program(session, store, program.source)
         versions = {name: version.id for name, version in inputs.items()}
         for spec in specs:
             add_run(
@@ -139,7 +140,7 @@ def resume(store: Store, training_id: str) -> tables.ModelVersion:
         ).all()
     for run_id in left:
         execute(store, run_id)
-    return _publish_training(store, training_id)
+    return publish_training(store, training_id)
 
 
 def add_run(
@@ -154,8 +155,12 @@ def add_run(
     replay_of: str | None = None,
     start_id: str | None = None,
     first_step: int = 0,
+    follows: str | None = None,
 ) -> tables.Run:
-    """Write down a run that ``execute`` can then carry out, with its commitment."""
+    """Write down a run that ``execute`` can then carry out, with its commitment.
+
+    One whose order is recorded draws a recording of its own, or ``follows`` that of this id.
+    """
     run = tables.Run(
         id=new_id("run"),
         training_id=training_id,
@@ -176,20 +181,24 @@ def add_run(
         )
         for alias, version_id in versions.items()
     )
-    content = {
+    content: dict[str, Any] = {
         "specification": run.specification,
         "program": program_id,
         "inputs": dict(versions),
         "start": start_id,
         "first_step": first_step,
     }
+    if follows is not None:
+        recordings.follow(session, run.id, follows)
+        content["follows"] = follows
+    elif spec.schedule.kind == "recorded/1":
+        recordings.begin(session, store, run.id)
     ledger.commit(session, "schedule", run.id, content, store.clock())
     return run
 
 
-def record_program(session: Session, store: Store, program: Program) -> str:
+def record_program(session: Session, store: Store, source: Source) -> str:
     """The id under which this state of a program's source is recorded, with its commitment."""
-    source = program.source
     known = select(tables.Program.id).where(
         tables.Program.ref == source.ref,
         tables.Program.root == str(source.root),
@@ -255,26 +264,46 @@ def model_digest(members: list[str]) -> str:
     return ledger.json_digest({"aggregation": MEAN_PROBABILITY, "members": members})
 
 
-def _specification(
-    recipe: Recipe,
-    shard: int,
-    nominal: tuple[int, ...],
-    alias: str,
-    inputs: Mapping[str, Version],
-    others: Mapping[str, int],
-) -> RunSpec:
-    lengths = {alias: sum(nominal), **others}
-    return RunSpec(
-        schedule=ScheduleSpec(
+def _schedules(
+    store: Store, recipe: Recipe, version: Version
+) -> Sequence[ScheduleSpec | RecordedSpec]:
+    """The schedule of each shard."""
+    if recipe.schedule == "recorded":
+        if (recipe.shards, recipe.slices) != (1, 1):
+            raise ScheduleError(
+                "an order that is drawn over all records isolates no shards and no slices",
+                hint="leave --schedule recorded out, or --shards and --slices",
+            )
+        present = len(version.present.records)
+        return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]
+    cells = frozen_cells(
+        store, version, recipe.shards, recipe.slices, recipe.batch_size, recipe.refreeze
+    )
+    return [
+        ScheduleSpec(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             shards=recipe.shards,
             shard=shard,
             nominal=nominal,
-        ),
+        )
+        for shard, nominal in enumerate(cells)
+    ]
+
+
+def _specification(
+    recipe: Recipe,
+    schedule: ScheduleSpec | RecordedSpec,
+    alias: str,
+    inputs: Mapping[str, Version],
+    others: Mapping[str, int],
+) -> RunSpec:
+    lengths = {alias: sum(schedule.nominal), **others}
+    return RunSpec(
+        schedule=schedule,
         train=alias,
-        handles={name: _handle(version, lengths[name]) for name, version in inputs.items()},
+        handles={name: handle_spec(version, lengths[name]) for name, version in inputs.items()},
         config=dict(recipe.config or {}),
         restore=recipe.restore if recipe.start else (),
         min_batch=recipe.min_batch,
@@ -283,7 +312,8 @@ def _specification(
     )
 
 
-def _handle(version: Version, nominal: int) -> HandleSpec:
+def handle_spec(version: Version, nominal: int) -> HandleSpec:
+    """What a program is told of a dataset version of nominally so many records."""
     return HandleSpec(
         dataset=version.dataset.name,
         nominal=nominal,
@@ -292,7 +322,8 @@ def _handle(version: Version, nominal: int) -> HandleSpec:
     )
 
 
-def _model(session: Session, store: Store, name: str) -> tables.Model:
+def named_model(session: Session, store: Store, name: str) -> tables.Model:
+    """The model of this name, made now if there is none."""
     model = session.scalar(select(tables.Model).where(tables.Model.name == name))
     if model is None:
         model = tables.Model(id=new_id("model"), name=name, created_at=store.clock())
@@ -301,7 +332,12 @@ def _model(session: Session, store: Store, name: str) -> tables.Model:
     return model
 
 
-def _publish_training(store: Store, training_id: str) -> tables.ModelVersion:
+def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
+    """Make a version out of the last checkpoints of a training's runs, which are complete.
+
+    Raises:
+        RunError: it was made before.
+    """
     with store.catalogue.write() as session:
         training = session.get_one(tables.Training, training_id)
         if training.state == "complete":

@@ -6,7 +6,6 @@ is pinned while a program runs.
 
 import os
 import platform
-import random
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,8 @@ import numpy as np
 import rfc8785
 import threadpoolctl
 from pydantic import BaseModel, ConfigDict
+
+from lineage.training.seeds import generators_kept
 
 _VARIABLES = (
     *("OMP_NUM_THREADS", "OMP_DYNAMIC", "OMP_SCHEDULE", "KMP_DETERMINISTIC_REDUCTION"),
@@ -218,8 +219,7 @@ def deterministic(*, uses_torch: bool, threads: int = 1) -> Iterator[None]:
     the flags, the thread counts and the state of every global random generator come back.
     """
     with ExitStack() as stack:
-        stack.callback(random.setstate, random.getstate())
-        stack.callback(np.random.set_state, np.random.get_state(legacy=False))
+        stack.enter_context(generators_kept(uses_torch=uses_torch))
         if uses_torch:
             _pin_torch(stack, threads)
         stack.enter_context(threadpoolctl.threadpool_limits(threads))
@@ -229,8 +229,6 @@ def deterministic(*, uses_torch: bool, threads: int = 1) -> Iterator[None]:
 def _pin_torch(stack: ExitStack, threads: int) -> None:
     import torch
 
-    initialised = range(len(torch.cuda.default_generators))
-    stack.enter_context(torch.random.fork_rng(devices=initialised, device_type="cuda"))
     stack.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
     torch.set_deterministic_debug_mode("error")
     _pin_inductor(stack)

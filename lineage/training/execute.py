@@ -3,8 +3,10 @@
 It runs a program under a schedule over a dataset version from a state, until the schedule ends.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,17 +15,20 @@ from sqlalchemy import select, update
 from lineage.data.fences import check_versions
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError, RunStoppedError
-from lineage.schedule import schedule_for
+from lineage.schedule import Forward, RecordedSchedule, schedule_for
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
+from lineage.training import recording as recordings
 from lineage.training.environment import Environment, deterministic, fingerprint
+from lineage.training.order import DrawnSchedule, Order
 from lineage.training.program import Program, load_program
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Run
-from lineage.training.seeds import seeder
+from lineage.training.seeds import drawing, seeder
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
+from storage.exposures import Log
 from storage.processes import is_alive, this_process
 
 
@@ -41,10 +46,22 @@ def execute(
         ProgramError: the program cannot be imported, has changed, or did not use its batches up.
         FencedError: an input holds rows that are being forgotten.
     """
+    with claimed(store, run_id) as row:
+        _execute(store, row, until, allow_changed)
+
+
+@contextmanager
+def claimed(store: Store, run_id: str) -> Iterator[tables.Run]:
+    """Own a run while it is executed; it is complete where the block ends without an error.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunError: the run is complete, or another process is executing it.
+    """
     row = _claim(store, run_id)
     state = "failed"
     try:
-        _execute(store, row, until, allow_changed)
+        yield row
         state = "complete"
     except (RunStoppedError, KeyboardInterrupt):
         state = "stopped"
@@ -63,19 +80,36 @@ def _execute(store: Store, row: tables.Run, until: int | None, allow_changed: bo
     program = pinned_program(store, row.program_id, allow_changed=allow_changed)
     inputs = open_inputs(store, row.id)
     check_versions(store, inputs.values())
-    start = _start(store, row)
+    start = start_of(store, row)
     with deterministic(threads=spec.threads, uses_torch=program.uses_torch):
-        environment = record_environment(store, program)
-        recorder = StoreRecorder(store, row.id, environment.digest, inputs)
-        run = prepared(spec, inputs, recorder, start, Run)
-        run.until = run.steps if until is None else until
-        _seed_by_step(run, spec, program)
-        program(run)
-    if run.step < run.until:
+        environment = record_environment(store, uses_torch=program.uses_torch)
+        with recording(store, row.id) as log:
+            recorder = StoreRecorder(store, row.id, environment.digest, inputs, log)
+            run = prepared(spec, inputs, recorder, start, Run, program)
+            run.until = until
+            _seed_by_step(run, spec, program)
+            program(run)
+    if run.step < run.end:
         raise ProgramError(
-            f"the program returned after step {run.step} of {run.until}",
+            f"the program returned after step {run.step} of {run.end}",
             hint="loop over run.batches to its end",
         )
+    recordings.settle(store, row.id)
+
+
+@contextmanager
+def recording(store: Store, run_id: str) -> Iterator[Log | None]:
+    """The log of a run that draws its order, while it is executed."""
+    with store.catalogue.read() as session:
+        row = recordings.recording_of(session, run_id)
+    if row is None or not row.draws:
+        yield None
+        return
+    log = recordings.open_log(store, row.recording_id)
+    try:
+        yield log
+    finally:
+        log.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +133,38 @@ def prepared(
     recorder: StoreRecorder,
     start: Start,
     kind: type[R],
+    program: Program,
 ) -> R:
     """A run ready to be given to its program."""
-    schedule = schedule_for(spec.schedule, inputs[spec.train].salt)
+    schedule, arrange = None, None
+    if spec.schedule.kind == "stable/1":
+        schedule = schedule_for(spec.schedule, inputs[spec.train].salt)
+    else:
+        arrange = partial(_arranged, recorder, spec, uses_torch=program.uses_torch)
     return kind(
         spec,
         inputs,
         schedule,
         recorder,
+        arrange=arrange,
         start=start.state,
         first_step=start.step,
         consumed=start.consumed,
     )
+
+
+def _arranged(recorder: StoreRecorder, spec: RunSpec, order: Order, *, uses_torch: bool) -> Forward:
+    """The schedule of a program's own order: drawn from it, or what was drawn before."""
+    assert spec.schedule.kind == "recorded/1"
+    assert spec.schedule.epochs is not None
+    seeding = partial(drawing, spec.seed, uses_torch=uses_torch)
+    drawn = DrawnSchedule(order, spec.schedule.epochs, seeding)
+    if recorder.log is not None:
+        return drawn
+    store = recorder.store
+    with store.catalogue.read() as session:
+        followed = session.get_one(tables.RunRecording, recorder.run_id).recording_id
+    return RecordedSchedule(recordings.open_recording(store, followed), drawn.steps)
 
 
 def pinned_program(store: Store, program_id: str, *, allow_changed: bool = False) -> Program:
@@ -144,9 +198,9 @@ def open_inputs(store: Store, run_id: str) -> dict[str, Version]:
     return {alias: open_version(store, version_id) for alias, version_id in versions.items()}
 
 
-def record_environment(store: Store, program: Program) -> Environment:
+def record_environment(store: Store, *, uses_torch: bool) -> Environment:
     """Fingerprint this environment and make sure that the catalogue knows it."""
-    environment = fingerprint(uses_torch=program.uses_torch)
+    environment = fingerprint(uses_torch=uses_torch)
     with store.catalogue.write() as session:
         if session.get(tables.Environment, environment.digest) is None:
             session.add(
@@ -175,7 +229,8 @@ def _claim(store: Store, run_id: str) -> tables.Run:
     return row
 
 
-def _start(store: Store, row: tables.Run) -> Start:
+def start_of(store: Store, row: tables.Run) -> Start:
+    """Where the next execution of a run begins: at its newest checkpoint, its start, or scratch."""
     with store.catalogue.read() as session:
         own = checkpoints.newest(session, row.id)
         given = None if row.start_id is None else session.get_one(tables.Checkpoint, row.start_id)

@@ -121,7 +121,8 @@ def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
     spec = RunSpec.model_validate(run_row.specification)
     inputs = open_inputs(store, row.run_id)
     start = Start(checkpoints.load(store, row.id), row.step, row.consumed)
-    run = prepared(spec, inputs, StoreRecorder(store, row.run_id, "", inputs), start, _Opened)
+    recorder = StoreRecorder(store, row.run_id, "", inputs)
+    run = prepared(spec, inputs, recorder, start, _Opened, program)
     run.fits = _fits(store, row.run_id)
     uses_torch = program.uses_torch
     with deterministic(threads=spec.threads, uses_torch=uses_torch), suppress(_ReadyError):

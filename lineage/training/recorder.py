@@ -1,6 +1,6 @@
 """Where a run leaves what it does: checkpoints, fitted artefacts and measures, in the store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Select, select
@@ -8,26 +8,35 @@ from sqlalchemy import Select, select
 from lineage.data.fences import check_versions
 from lineage.data.version import Version
 from lineage.errors import FencedError, RunError, RunStoppedError
+from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training import state as codec
 from lineage.training.checkpoint import Lap
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.exposures import Log
 
 
 @dataclass(frozen=True)
 class StoreRecorder:
-    """Leaves what a run does in the store."""
+    """Leaves what a run does in the store; ``log`` is that of a run that draws its order."""
 
     store: Store
     run_id: str
     environment: str
     inputs: Mapping[str, Version]
+    log: Log | None = None
+
+    @property
+    def visited(self) -> Callable[[int, Positions], None] | None:
+        """Writes down which records a step was given; None where the schedule says it."""
+        return None if self.log is None else self.log.append
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Publish a checkpoint; then stop if one of its records is to be forgotten."""
-        checkpoints.publish(self.store, self.run_id, step, state, lap, self.environment)
+        visits = None if self.log is None else self.log.seal()
+        checkpoints.publish(self.store, self.run_id, step, state, lap, self.environment, visits)
         try:
             check_versions(self.store, self.inputs.values())
         except FencedError as fenced:

@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineage.data.version import Version
 from lineage.errors import MissingSettingError, ProgramError
-from lineage.schedule import Records, Schedule, shards_of
+from lineage.schedule import Forward, Records, shards_of
+from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.checkpoint import Lap
+from lineage.training.order import Order
 from lineage.training.specification import RunSpec
 
 Predictor = Callable[[Batch], ArrayLike]
@@ -43,6 +45,11 @@ class Stateful(Protocol):
 
 class Recorder(Protocol):
     """Where a run leaves what it does; the executor behind it knows the store."""
+
+    @property
+    def visited(self) -> Callable[[int, Positions], None] | None:
+        """Writes down which records a step was given; None where the schedule says it."""
+        ...
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Keep the state after ``step`` steps."""
@@ -74,30 +81,33 @@ class Config(SimpleNamespace):
 class Run:
     """One execution of a program, from a start state, over immutable dataset versions.
 
-    ``step`` counts nominal optimizer steps done; ``steps`` is the nominal length, ``until`` where
-    this execution ends. ``start`` is the state to restore, at ``first_step``.
+    ``step`` counts nominal optimizer steps done; ``until`` is where this execution ends (None: with
+    the schedule). ``start`` is the state to restore, at ``first_step``. ``arrange`` makes the
+    schedule out of an order that the program draws; without it ``schedule`` is known beforehand.
     """
 
     def __init__(
         self,
         spec: RunSpec,
         inputs: Mapping[str, Version],
-        schedule: Schedule,
+        schedule: Forward | None,
         recorder: Recorder,
         *,
+        arrange: Callable[[Order], Forward] | None = None,
         start: Mapping[str, object],
         first_step: int,
         consumed: str,
     ) -> None:
         self.config = Config(**spec.config)
         self.step = first_step
-        self.until = schedule.steps
+        self.until: int | None = None
         self.tracked: dict[str, Stateful] = {}
         self.predict: Predictor | None = None
         self.generators: set[str] = set()
         self._spec = spec
         self._inputs = inputs
         self._schedule = schedule
+        self._arrange = arrange
         self._recorder = recorder
         self._start = start
         self._consumed = consumed
@@ -107,8 +117,17 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """The nominal number of optimizer steps of the whole run."""
-        return self._schedule.steps
+        """The nominal number of optimizer steps of the whole run.
+
+        Raises:
+            ProgramError: the run's order is the program's to draw, and it has not said how.
+        """
+        return self._arranged.steps
+
+    @property
+    def end(self) -> int:
+        """The step this execution ends after."""
+        return self.steps if self.until is None else self.until
 
     def dataset(self, alias: str) -> Handle:
         """A handle to the input of this alias: by default the dataset's name.
@@ -160,6 +179,24 @@ class Run:
             )
         self.generators.update(generators)
 
+    def draw(self, order: Order) -> None:
+        """Let an order of the program's own decide which rows come when; it is recorded.
+
+        Its rows count the records of the dataset that is trained on: ``range(len(handle))``. What
+        was recorded is followed where the run is executed again, and then nothing is drawn.
+
+        Raises:
+            ProgramError: training has begun, or the run follows a stable schedule.
+            ScheduleError: the order has no batches.
+        """
+        self._not_begun("draw")
+        if self._arrange is None:
+            raise ProgramError(
+                "the program draws an order of its own, and this run has a stable schedule",
+                hint="train with --schedule recorded, or leave run.draw out",
+            )
+        self._schedule = self._arrange(order)
+
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
 
@@ -196,8 +233,29 @@ class Run:
             )
         if self._began:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
+        schedule = self._arranged
         self._began = True
-        return self._train(self._inputs[handle.alias])
+        return self._train(self._inputs[handle.alias], schedule)
+
+    def upcoming(self, handle: Handle) -> Iterator[tuple[int, Rows]]:
+        """The steps that ``batches`` will hand out, from the present one on, and the rows of each.
+
+        Rows count the present records. For loaders that read ahead of the loop that trains.
+        """
+        for epoch in self._arranged.epochs(self._inputs[handle.alias].present.records, self.step):
+            for step in range(max(self.step, epoch.first), min(self.end, epoch.steps.stop)):
+                rows = epoch.rows(step)
+                if len(rows) >= self._spec.min_batch:
+                    yield step, rows
+
+    @property
+    def _arranged(self) -> Forward:
+        if self._schedule is None:
+            raise ProgramError(
+                "the order of this run is recorded, and the program has not said how to draw it",
+                hint="call run.draw(order) first, or train without --schedule recorded",
+            )
+        return self._schedule
 
     def _not_begun(self, what: str) -> None:
         if self._began:
@@ -205,14 +263,14 @@ class Run:
                 f"run.{what} was called after training began", hint="call it before run.batches"
             )
 
-    def _train(self, version: Version) -> Iterator[Batch]:
-        present = version.present
+    def _train(self, version: Version, schedule: Forward) -> Iterator[Batch]:
+        present, until, visited = version.present, self.end, self._recorder.visited
         clock = _LapClock(self.step, version.salt, self._consumed)
-        due = _cadence(self._schedule.boundaries, self._spec.checkpoint_every)
+        due = _cadence(schedule.boundaries, self._spec.checkpoint_every)
         fewest, column = self._spec.min_batch, cache(version.column)
-        if self.step >= self.until:
+        if self.step >= until:
             return
-        for epoch in self._schedule.epochs(present.records, self.step):
+        for epoch in schedule.epochs(present.records, self.step):
             rows = present.positions[epoch.order]
             keys = present.records.keys[epoch.order]
             begin = max(self.step - epoch.first, 0)
@@ -226,13 +284,15 @@ class Run:
                 else:
                     self.seed(step)
                     yield Batch(column, rows[low:high], keys[low:high])
+                    if visited is not None:
+                        visited(step, rows[low:high])
                 low = high
                 self.step = step + 1
                 if self.step in due:
                     clock.consume(keys[unread:high])
                     unread = high
                     self._recorder.checkpoint(self.step, self._state(), clock.lap())
-                    if self.step >= self.until:
+                    if self.step >= until:
                         return
                     clock = _LapClock(self.step, version.salt, clock.digest())
             clock.consume(keys[unread:])

@@ -1,7 +1,8 @@
 """Randomness by step: each step draws from (run seed, step) alone, whatever came before it."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from lineage.schedule.mixer import mixed
 
 _GAMMA = 0x9E3779B97F4A7C15
 _BLOCK = 1024
+DRAWING = 0xD6E8FEB86659FD93
+LOADING = 0xA0761D6478BD642F
 
 
 def seeds_for(run_seed: int, first_step: int, count: int) -> list[int]:
@@ -55,6 +58,28 @@ def seeder(
             sink(seed)
 
     return seed_step
+
+
+@contextmanager
+def generators_kept(*, uses_torch: bool) -> Iterator[None]:
+    """On leaving, every global generator has the state again that it had."""
+    with ExitStack() as stack:
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state(legacy=False))
+        if uses_torch:
+            import torch
+
+            initialised = range(len(torch.cuda.default_generators))
+            stack.enter_context(torch.random.fork_rng(devices=initialised, device_type="cuda"))
+        yield
+
+
+@contextmanager
+def drawing(run_seed: int, epoch: int, *, uses_torch: bool) -> Iterator[None]:
+    """Seed every global generator from (``run_seed``, epoch) to draw an order, and undo it."""
+    with generators_kept(uses_torch=uses_torch):
+        seeder(run_seed ^ DRAWING, uses_torch=uses_torch, numpy=True, python=True)(epoch)
+        yield
 
 
 def _torch_sinks() -> list[Callable[[int], object]]:

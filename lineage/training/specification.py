@@ -1,12 +1,12 @@
 """A run as it is written down: all that decides its result, but data, source and the salt."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lineage.errors import ProgramError
-from lineage.schedule import ScheduleSpec
+from lineage.schedule import RecordedSpec, ScheduleSpec
 
 
 class RunSpec(BaseModel):
@@ -22,7 +22,7 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schedule: ScheduleSpec
+    schedule: Annotated[ScheduleSpec | RecordedSpec, Field(discriminator="kind")]
     train: str
     handles: dict[str, "HandleSpec"]
     config: dict[str, Any] = Field(default_factory=dict)

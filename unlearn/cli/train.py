@@ -29,6 +29,13 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
 @click.option("--slices", type=AT_LEAST_ONE, default=1, show_default=True)
 @click.option("--epochs", type=AT_LEAST_ONE, default=10, show_default=True)
 @click.option("--batch-size", type=AT_LEAST_ONE, default=64, show_default=True)
+@click.option(
+    "--schedule",
+    type=click.Choice(["stable", "recorded"]),
+    default="stable",
+    show_default=True,
+    help="Recorded: the program draws an order of its own.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--min-batch",

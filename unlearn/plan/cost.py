@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.version import contains, open_version
-from lineage.schedule import schedule_for
 from lineage.store import Store
+from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.plan.world import CheckpointFacts
@@ -55,6 +55,6 @@ def _sizes(store: Store, session: Session, run_id: str, forget: Positions) -> np
     version = open_version(store, session.get_one(tables.RunInput, (run_id, spec.train)).version_id)
     present = version.present
     kept = ~contains(forget.get(version.dataset.id, BitMap()), present.positions)
-    schedule = schedule_for(spec.schedule, version.salt)
-    sizes = schedule.sizes(present.records.keys[kept], present.records.placement[kept])
+    schedule = schedule_of(store, run_id, spec, version.salt)
+    sizes = schedule.sizes(present.records.take(kept))
     return np.where(sizes < spec.min_batch, 0, sizes)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from lineage.source import changed_files
 from lineage.store import Store
 from lineage.training.environment import Environment
+from lineage.training.recording import recording_of
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.claim import Evidence, decide
@@ -76,6 +77,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             changed=tuple(_changed(session, restarts)),
             held=tuple(sorted(_held(session) & (affected | set(plan.affected.versions)))),
             nominal={run: _nominal(session, run) for run in restarts},
+            drawn=tuple(run for run in restarts if recording_of(session, run) is not None),
         )
 
 

@@ -9,6 +9,7 @@ from lineage.training.ensemble import add_run
 from lineage.training.environment import deterministic
 from lineage.training.execute import execute as execute_run
 from lineage.training.execute import pinned_program, record_environment
+from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -27,7 +28,7 @@ def execute(context: Context) -> dict[str, Any]:
     store = context.store
     program = pinned_program(store, work.program_id, allow_changed=context.options.allow_changed)
     with deterministic(uses_torch=program.uses_torch):
-        environment = record_environment(store, program).digest
+        environment = record_environment(store, uses_torch=program.uses_torch).digest
     known = cached(store, environment, work.program_id)
     if known is None:
         known = _measure(context, work, environment)
@@ -69,6 +70,7 @@ def _measure(context: Context, work: Probe, environment: str) -> bool:
                 task_id=task_id,
                 start_id=before or original.start_id,
                 first_step=segment.first_step,
+                follows=followed(session, original.id),
             )
     if run.state != "complete":
         execute_run(store, run.id, until=recorded.step, allow_changed=context.options.allow_changed)

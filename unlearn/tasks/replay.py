@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from lineage.data.retained import retained
 from lineage.training.ensemble import add_run
 from lineage.training.execute import execute as execute_run
+from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
@@ -48,6 +49,7 @@ def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
         replay_of=work.run_id,
         start_id=start,
         first_step=work.first_step,
+        follows=followed(session, original.id),
     )
 
 

@@ -19,12 +19,15 @@ from lineage.data.identity import Positions
 from lineage.data.mapping import maker
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
+from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage import manifests
 from storage.catalogue import tables
 from storage.intake import Column, arrow_schema
 from storage.rows import Rows, rows_table
 from unlearn.errors import InconclusiveError
+
+ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
 
 class _Frozen(BaseModel):
@@ -51,7 +54,10 @@ class TwinTransform(_Frozen):
 
 
 class TwinRun(_Frozen):
-    """A run to execute from scratch, or from a checkpoint of another run of the kit."""
+    """A run to execute from scratch, or from a checkpoint of another run of the kit.
+
+    ``order`` is a file of (step, key) pairs, where the run follows a recorded order.
+    """
 
     key: str
     ref: str
@@ -61,6 +67,7 @@ class TwinRun(_Frozen):
     inputs: dict[str, str]
     start: tuple[str, int] | None
     until: int
+    order: str | None = None
 
 
 class Kit(_Frozen):
@@ -131,8 +138,25 @@ class _Packer:
             inputs={alias: self._dataset(version) for alias, version in versions.items()},
             start=start,
             until=max(checkpoint.step, 0 if known is None else known.until),
+            order=known.order if known is not None else self._order(run, versions),
         )
         return run.id, checkpoint.step
+
+    def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
+        """What is left of a recorded order, by the keys of the retained records."""
+        spec = RunSpec.model_validate(run.specification)
+        if spec.schedule.kind == "stable/1":
+            return None
+        version = open_version(self.store, versions[spec.train])
+        schedule = schedule_of(self.store, run.id, spec, version.salt)
+        records = version.present.records.take(self._retained(version))
+        name = f"{run.id}.parquet"
+        with pq.ParquetWriter(self.folder / name, ORDER) as writer:
+            for epoch in schedule.epochs(records):
+                steps = np.repeat(epoch.steps, np.diff(epoch.offsets))
+                keys = records.keys[epoch.order]
+                writer.write_table(pa.table([steps, keys], ORDER))
+        return name
 
     def _dataset(self, version_id: str) -> str:
         if version_id not in self.datasets:

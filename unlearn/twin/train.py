@@ -5,22 +5,27 @@ Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and ge
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from sqlalchemy import Select, select
 
 from lineage.data.dataset import append
 from lineage.data.function import TransformFunction
 from lineage.data.transform import derive
+from lineage.data.version import open_version
 from lineage.errors import ProgramError
 from lineage.source import load
 from lineage.store import Store
+from lineage.training import recording
 from lineage.training.ensemble import add_run, record_program
 from lineage.training.execute import execute
 from lineage.training.program import Program, load_program
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.exposures import Log
 from storage.rows import table_rows
 from unlearn.twin.kit import Kit, TwinDataset, TwinRun
 
@@ -34,7 +39,8 @@ def train(folder: Path) -> dict[str, list[str]]:
             versions[dataset.key] = _register(store, dataset, folder)
         runs: dict[str, str] = {}
         for run in kit.runs:
-            runs[run.key] = _execute(store, run, versions, runs)
+            order = None if run.order is None else _recorded(store, run, versions, folder)
+            runs[run.key] = _execute(store, run, versions, runs, order)
         return {
             version: [_digest(store, runs[key], step) for key, step in members]
             for version, members in kit.versions.items()
@@ -63,7 +69,33 @@ def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
     return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id
 
 
-def _execute(store: Store, twin: TwinRun, versions: dict[str, str], runs: dict[str, str]) -> str:
+def _recorded(store: Store, twin: TwinRun, versions: dict[str, str], folder: Path) -> str:
+    """Write what is left of the order down as a recording of this store; returns its id."""
+    records = open_version(store, versions[twin.inputs[twin.specification.train]]).present.records
+    by_key = np.argsort(records.keys)
+    file = pq.ParquetFile(folder / str(twin.order))
+    with store.catalogue.write() as session:
+        recording_id = recording.begin(session, store, None)
+    with closing(Log(store.objects)) as log:
+        for group in range(file.metadata.num_row_groups):
+            step, key = (column.to_numpy() for column in file.read_row_group(group).columns)
+            rows = by_key[np.searchsorted(records.keys, key, sorter=by_key)]
+            begins = np.flatnonzero(np.diff(step, prepend=-1))
+            for first, batch in zip(step[begins], np.split(rows, begins[1:]), strict=False):
+                log.append(int(first), records.positions[batch])
+        sealed = log.seal()
+    with store.catalogue.write() as session:
+        recording.add(session, store, recording_id, *([sealed] if sealed else []))
+    return recording_id
+
+
+def _execute(
+    store: Store,
+    twin: TwinRun,
+    versions: dict[str, str],
+    runs: dict[str, str],
+    follows: str | None,
+) -> str:
     program = load_program(twin.ref, Path(twin.root))
     _same_source(program, twin)
     start = None
@@ -76,9 +108,10 @@ def _execute(store: Store, twin: TwinRun, versions: dict[str, str], runs: dict[s
             session,
             store,
             twin.specification,
-            record_program(session, store, program),
+            record_program(session, store, program.source),
             {alias: versions[key] for alias, key in twin.inputs.items()},
             start_id=start,
+            follows=follows,
         )
     execute(store, run.id, until=twin.until)
     return run.id

@@ -58,7 +58,10 @@ class DatasetDetail(DatasetSummary):
 
 
 class RunSummary(Answer):
-    """A run of which ``step`` of ``steps`` are done; a replay belongs to no training."""
+    """A run of which ``step`` of ``steps`` are done; a replay belongs to no training.
+
+    ``steps`` is null where a loader of the program's own decides when to end.
+    """
 
     id: str
     model: str | None
@@ -67,7 +70,7 @@ class RunSummary(Answer):
     shard: int
     state: str
     step: int
-    steps: int
+    steps: int | None
 
 
 class CheckpointDetail(Answer):

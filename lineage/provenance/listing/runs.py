@@ -11,7 +11,6 @@ from lineage.provenance.listing.answers import (
     RunSummary,
     TrainingDetail,
 )
-from lineage.schedule.sliced import stages_for
 from lineage.store import Store
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -99,18 +98,18 @@ def checkpoint(session: Session, row: tables.Checkpoint) -> CheckpointDetail:
 
 
 def _summary(session: Session, row: tables.Run) -> dict[str, Any]:
-    schedule = RunSpec.model_validate(row.specification).schedule
-    stages = stages_for(schedule.epochs, schedule.nominal, schedule.batch_size)
-    done = select(func.max(tables.Checkpoint.step)).where(tables.Checkpoint.run_id == row.id)
+    spec = RunSpec.model_validate(row.specification)
+    last = select(func.max(tables.Checkpoint.step)).where(tables.Checkpoint.run_id == row.id)
+    done = session.scalar(last) or row.first_step
     return {
         "id": row.id,
         "model": _model_name(session, row.training_id),
         "training": row.training_id,
         "replay_of": row.replay_of,
-        "shard": schedule.shard,
+        "shard": spec.schedule.shard,
         "state": row.state,
-        "step": session.scalar(done) or row.first_step,
-        "steps": sum(stage.epochs * stage.steps_per_epoch for stage in stages),
+        "step": done,
+        "steps": spec.schedule.steps,
     }
 
 

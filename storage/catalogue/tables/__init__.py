@@ -31,6 +31,12 @@ from storage.catalogue.tables.models import (
     ModelVersion,
     Publication,
 )
+from storage.catalogue.tables.recording import (
+    ObservedRun,
+    Recording,
+    RecordingFile,
+    RunRecording,
+)
 from storage.catalogue.tables.training import (
     Checkpoint,
     Environment,
@@ -61,6 +67,7 @@ __all__ = [
     "Model",
     "ModelMember",
     "ModelVersion",
+    "ObservedRun",
     "Part",
     "Placement",
     "Plan",
@@ -68,11 +75,14 @@ __all__ = [
     "Probe",
     "Program",
     "Publication",
+    "Recording",
+    "RecordingFile",
     "Redaction",
     "Request",
     "RequestTarget",
     "Run",
     "RunInput",
+    "RunRecording",
     "Secret",
     "Segment",
     "Suppression",

@@ -34,6 +34,7 @@ def test_the_schedule_is_that_of_the_page(oracle):
     placement = [int(place, 16) for place in vector["placement"]]
     digests = [row.to_bytes(32, "big") for row in range(len(keys))]
     records = Records(
+        np.arange(len(keys)),
         np.array(keys, np.uint64),
         np.array(placement, np.uint64),
         lambda rows: [digests[row] for row in rows],

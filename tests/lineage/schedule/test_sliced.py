@@ -17,7 +17,9 @@ COUNT = 6_000
 @pytest.fixture(scope="module")
 def records():
     keys = np.random.default_rng(0).integers(0, 2**64, COUNT, dtype=np.uint64)
-    return Records(keys, keys, lambda rows: [keys[row].tobytes() for row in rows])
+    return Records(
+        np.arange(len(keys)), keys, keys, lambda rows: [keys[row].tobytes() for row in rows]
+    )
 
 
 def specification(epochs, slices):
@@ -69,7 +71,7 @@ def test_one_deletion_costs_two_thirds_and_a_third_of_a_slice(slices):
 @pytest.mark.parametrize("slices", [1, 2, 3, 4])
 def test_visits_of_a_drawn_run_cost_what_the_formula_says(records, slices):
     schedule = schedule_for(specification(10, slices), SALT)
-    visits = schedule.sizes(records.keys, records.placement)
+    visits = schedule.sizes(records)
     starts = (0, *schedule.boundaries[:-1])
     pieces = np.bincount(slices_of(records.placement, SALT, slices), minlength=slices)
     tails = [visits[start:].sum() for start in starts]
@@ -87,7 +89,7 @@ def test_each_epoch_of_a_stage_visits_every_record_of_its_slices_once(records, s
 
 def test_batches_have_about_the_batch_size_in_every_stage(records):
     schedule = schedule_for(specification(10, 3), SALT)
-    sizes = np.split(schedule.sizes(records.keys, records.placement), schedule.boundaries[:-1])
+    sizes = np.split(schedule.sizes(records), schedule.boundaries[:-1])
     assert all(abs(stage.mean() - 50) < 2 for stage in sizes)
     assert all(stage.std() == pytest.approx(50**0.5, rel=0.2) for stage in sizes)
 

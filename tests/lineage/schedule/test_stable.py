@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineage.errors import ScheduleError
-from lineage.schedule import Records, ScheduleSpec, schedule_for
+from lineage.schedule import Records, ScheduleSpec, Selection, schedule_for
 from lineage.schedule.mixer import Domain, tweak
 
 SALT = bytes(range(32))
@@ -36,16 +36,12 @@ def people(draw):
     return [(k, p, d.to_bytes(32)) for (k, p), d in zip(drawn, digests, strict=True)]
 
 
-def columns(people):
+def records(people):
     keys = np.array([key for key, _, _ in people], np.uint64)
     placement = np.array([place for _, place, _ in people], np.uint64)
     keys.flags.writeable = placement.flags.writeable = False
-    return keys, placement
-
-
-def records(people):
-    keys, placement = columns(people)
-    return Records(keys, placement, lambda rows: [people[row][2] for row in rows])
+    positions = np.arange(len(people))
+    return Records(positions, keys, placement, lambda rows: [people[row][2] for row in rows])
 
 
 def batches(schedule, people):
@@ -60,7 +56,7 @@ def test_forward_is_what_plain_integers_say(oracle, spec, people):
 
 @given(specifications(), people())
 def test_inverse_is_what_plain_integers_say(oracle, spec, people):
-    visits = schedule_for(spec, SALT).visits(*columns(people))
+    visits = schedule_for(spec, SALT).visits(records(people))
     expected = [
         (row, step)
         for row, (key, place, _) in enumerate(people)
@@ -72,7 +68,7 @@ def test_inverse_is_what_plain_integers_say(oracle, spec, people):
 @given(specifications(), people())
 def test_forward_and_inverse_agree(spec, people):
     schedule = schedule_for(spec, SALT)
-    visits = schedule.visits(*columns(people))
+    visits = schedule.visits(records(people))
     forward = {(row, s) for s, batch in enumerate(batches(schedule, people)) for row in batch}
     assert forward == set(zip(visits.rows.tolist(), visits.steps.tolist(), strict=True))
 
@@ -81,7 +77,7 @@ def test_forward_and_inverse_agree(spec, people):
 def test_the_first_visit_is_the_earliest_and_never_is_the_end_of_the_run(oracle, spec, people):
     schedule, plain = schedule_for(spec, SALT), oracle(spec, SALT)
     first = [min([s for _, s in plain.visits(k, p)], default=plain.steps) for k, p, _ in people]
-    assert schedule.first_visits(*columns(people)).tolist() == first
+    assert schedule.first_visits(records(people)).tolist() == first
 
 
 @given(specifications(), people(), st.data())
@@ -116,8 +112,8 @@ def test_sizes_count_the_records_of_each_step(spec, people, data):
     start = data.draw(st.integers(0, schedule.steps))
     stop = data.draw(st.integers(start, schedule.steps))
     counts = [len(batch) for batch in batches(schedule, people)]
-    assert schedule.sizes(*columns(people)).tolist() == counts
-    assert schedule.sizes(*columns(people), start, stop).tolist() == counts[start:stop]
+    assert schedule.sizes(records(people)).tolist() == counts
+    assert schedule.sizes(records(people), start, stop).tolist() == counts[start:stop]
 
 
 @given(specifications(), people(), st.data())
@@ -164,7 +160,9 @@ def test_different_keys_that_collide_are_ordered_by_digest(low_bits, random):
         return [digests[row] for row in rows]
 
     array = np.array(keys, np.uint64)
-    (epoch,) = schedule_for(spec, SALT).epochs(Records(array, array, tiebreak))
+    (epoch,) = schedule_for(spec, SALT).epochs(
+        Records(np.arange(len(array)), array, array, tiebreak)
+    )
     tied = sorted(range(len(colliding)), key=digests.__getitem__)
     assert epoch.order.tolist() == [len(keys) - 2, *tied, len(keys) - 1]
     assert [sorted(rows) for rows in asked] == [list(range(len(colliding)))]
@@ -187,7 +185,7 @@ def test_a_step_is_a_view_of_its_epoch():
 def test_steps_outside_the_run_are_refused(start, stop):
     spec = ScheduleSpec(epochs=2, batch_size=4, seed=0, shards=1, shard=0, nominal=(40,))
     with pytest.raises(ScheduleError, match=f"steps {start} to {stop}"):
-        schedule_for(spec, SALT).sizes(*columns([]), start, stop)
+        schedule_for(spec, SALT).sizes(records([]), start, stop)
 
 
 def test_a_start_past_the_end_is_refused_before_anything_is_drawn():
@@ -201,7 +199,7 @@ def test_keys_and_placements_of_different_lengths_are_refused():
         ScheduleSpec(epochs=1, batch_size=4, seed=0, shards=1, shard=0, nominal=(4,)), SALT
     )
     with pytest.raises(ScheduleError, match="3 keys came with 2 placements"):
-        schedule.visits(np.zeros(3, np.uint64), np.zeros(2, np.uint64))
+        schedule.visits(Selection(np.arange(3), np.zeros(3, np.uint64), np.zeros(2, np.uint64)))
 
 
 def test_the_salt_is_not_shown():

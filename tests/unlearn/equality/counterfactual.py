@@ -120,7 +120,7 @@ class _Again:
                 session,
                 self.store,
                 spec,
-                record_program(session, self.store, loaded),
+                record_program(session, self.store, loaded.source),
                 {alias: self.versions[handle.dataset] for alias, handle in spec.handles.items()},
                 start_id=start,
             )

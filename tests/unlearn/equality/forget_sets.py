@@ -40,7 +40,7 @@ def _one_percent(model: Trained, draw: np.random.Generator) -> Asked:
 
 def _one_step(model: Trained, draw: np.random.Generator) -> Asked:
     records, schedule = model.data.present.records, model.schedules[-1]
-    executed = np.flatnonzero(schedule.sizes(records.keys, records.placement) > 1)
+    executed = np.flatnonzero(schedule.sizes(records) > 1)
     batches = (schedule.rows(records, int(step)) for step in draw.choice(executed, DRAWS))
     return "record", model.named(model.material.record, _seen_last(model, batches))
 
@@ -67,5 +67,5 @@ def _everyone(model: Trained) -> np.ndarray:
 def _seen_last(model: Trained, groups: Iterable[np.ndarray]) -> np.ndarray:
     """The group of rows of which the first that is trained on is trained on last."""
     records = model.data.present.records
-    first = np.min([s.first_visits(records.keys, records.placement) for s in model.schedules], 0)
+    first = np.min([s.first_visits(records) for s in model.schedules], 0)
     return max(groups, key=lambda rows: int(first[rows].min()))

@@ -50,7 +50,7 @@ def plain(trained: Trains, fate: ModuleType) -> Trained:
 def late_record(model: Trained, after: int) -> str:
     """A record that is first seen soon after a step."""
     records = model.data.present.records
-    first = model.schedules[0].first_visits(records.keys, records.placement)
+    first = model.schedules[0].first_visits(records)
     row = int(((first > after) & (first < after + 10)).argmax())
     position = int(model.data.present.positions[row])
     return str(model.material.table[model.material.record][position])

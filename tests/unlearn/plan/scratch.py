@@ -80,7 +80,7 @@ class Scratch:
             inputs = {each.alias: each.version_id for each in given}
         versions = {alias: self._dataset(version) for alias, version in inputs.items()}
         with self.store.catalogue.write() as session:
-            program = record_program(session, self.store, self.lived.program)
+            program = record_program(session, self.store, self.lived.program.source)
             start = None if row.start_id is None else self._start(row.start_id)
             added = add_run(session, self.store, spec, program, versions, start_id=start)
         execute(self.store, added.id, until=self.needed[run])

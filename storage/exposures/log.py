@@ -1,0 +1,171 @@
+"""Visits as they happen: appended by reference while training, encoded on another thread.
+
+The training thread takes no lock, copies nothing and never waits for a disk, except where it asks
+for what it appended to be made durable.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import RecordingError
+from storage.exposures.files import LARGEST_BATCH, File, Kind, Writer
+from storage.objects import Objects
+
+BLOCK = 2**18
+"""Visits that are encoded together."""
+
+PAUSE = 0.05
+"""Seconds between two looks of the encoding thread at what has been appended."""
+
+Records = NDArray[np.integer] | Sequence[int]
+"""Positions of the records of a batch, in order."""
+
+_Batch = tuple[int, Records, bool]
+
+
+class Log:
+    """Appends batches, and seals what was appended as one durable object after the other.
+
+    ``first_batch`` numbers the first batch. Close it: until then its thread runs.
+    """
+
+    def __init__(self, objects: Objects, first_batch: int = 0) -> None:
+        self._objects = objects
+        self._waiting: deque[_Batch | Future[File | None] | None] = deque()
+        self._awake = Event()
+        self._failure: RecordingError | None = None
+        self._draft = _Draft(objects, first_batch)
+        self._thread = Thread(target=self._work, name="expunge-log", daemon=True)
+        self._thread.start()
+
+    def append(self, step: int, records: Records, applied: bool = True) -> None:
+        """Note a batch of a step; the reference is kept, so ``records`` may not change any more.
+
+        ``applied`` says whether the step's update learned from it.
+
+        Raises:
+            RecordingError: an earlier batch could not be written.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._waiting.append((step, records, applied))
+
+    def seal(self) -> File | None:
+        """Make all that was appended since the last time durable; None where nothing was.
+
+        Raises:
+            RecordingError: something could not be written; nothing new is durable.
+        """
+        done: Future[File | None] = Future()
+        self._waiting.append(done)
+        self._awake.set()
+        return done.result()
+
+    def close(self) -> None:
+        """End the thread; what was not sealed is dropped."""
+        self._waiting.append(None)
+        self._awake.set()
+        self._thread.join()
+        self._draft.drop()
+
+    def _work(self) -> None:
+        while True:
+            self._awake.wait(PAUSE)
+            self._awake.clear()
+            while self._waiting:
+                item = self._waiting.popleft()
+                if item is None:
+                    return
+                if isinstance(item, Future):
+                    self._finish(item)
+                elif self._failure is None:
+                    self._add(item)
+
+    def _add(self, batch: _Batch) -> None:
+        try:
+            self._draft.add(*batch)
+        except OSError as error:
+            self._failure = _unwritten(batch[0], error)
+
+    def _finish(self, done: "Future[File | None]") -> None:
+        if self._failure is None:
+            try:
+                sealed = self._draft.seal()
+                self._draft = _Draft(self._objects, self._draft.next_batch)
+                done.set_result(sealed)
+                return
+            except OSError as error:
+                self._failure = _unwritten(self._draft.last_step, error)
+        done.set_exception(self._failure)
+
+
+class _Draft:
+    """A log that is being written: a temporary file, made when the first block is full."""
+
+    def __init__(self, objects: Objects, first_batch: int) -> None:
+        self._objects = objects
+        self._gathered: list[_Batch] = []
+        self._pending = 0
+        self._path: Path | None = None
+        self._writer: Writer | None = None
+        self.first_batch = self.next_batch = first_batch
+        self.visits = 0
+        self.last_step = 0
+
+    def add(self, step: int, records: Records, applied: bool) -> None:
+        for start in range(0, len(records), LARGEST_BATCH):
+            self._gathered.append((step, records[start : start + LARGEST_BATCH], applied))
+        self._pending += len(records)
+        self.last_step = step
+        if self._pending >= BLOCK:
+            self._encode()
+
+    def seal(self) -> File | None:
+        self._encode()
+        if self._writer is None or self._path is None:
+            return None
+        self._writer.close()
+        digest = self._objects.put_file(self._path)
+        self._writer = None
+        return File(Kind.LOG, digest, self.first_batch, self.next_batch, self.visits)
+
+    def drop(self) -> None:
+        if self._writer is not None and self._path is not None:
+            with suppress(OSError):  # a full disk was told of already
+                self._writer.close()
+            self._path.unlink(missing_ok=True)
+
+    def _encode(self) -> None:
+        if not self._gathered:
+            return
+        if self._writer is None:
+            self._path = self._objects.temporary()
+            self._writer = Writer(Kind.LOG, self._path)
+        steps, records, applied = zip(*self._gathered, strict=True)
+        sizes = np.fromiter(map(len, records), np.int64, len(records))
+        batches = np.arange(self.next_batch, self.next_batch + len(sizes), dtype=np.uint32)
+        self._writer.write(
+            np.repeat(batches, sizes),
+            np.repeat(np.array(steps, np.uint32), sizes),
+            np.repeat(np.array(applied, np.bool_), sizes),
+            np.concatenate(records).astype(np.uint32),
+        )
+        self.next_batch += len(sizes)
+        self.visits += self._pending
+        self._gathered.clear()
+        self._pending = 0
+
+
+def _unwritten(step: int, error: OSError) -> RecordingError:
+    return RecordingError(
+        f"what was trained on up to step {step} could not be written down: {error}",
+        hint="make room, then go on from the last checkpoint: no later one was published",
+        step=step,
+    )
