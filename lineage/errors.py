@@ -11,7 +11,8 @@ ExpungeError (storage.errors)
     │   └── MissingSettingError  (also an AttributeError)
     ├── CheckpointError
     ├── RunError
-    │   └── RunStoppedError
+    │   ├── RunStoppedError
+    │   └── UnknownRecordError
     ├── TransformError
     └── AmbiguousIdError
 """
@@ -82,6 +83,12 @@ class RunStoppedError(RunError):
     """A run was stopped at a checkpoint, because a request to forget concerns its data."""
 
     code = "refused"
+
+
+class UnknownRecordError(RunError):
+    """A loop was given a record that its dataset does not hold, or one that does not say its id."""
+
+    code = "unknown_record"
 
 
 class TransformError(LineageError):

@@ -21,6 +21,7 @@ class Claim(StrEnum):
     REPLAY_VERIFIED = "replay-verified"
     EXACT_REPRODUCIBLE = "exact-reproducible"
     EXACT_BY_PROVENANCE = "exact-by-provenance"
+    NONE = "none"
 
 
 class Verdict(StrEnum):
@@ -42,7 +43,8 @@ class Evidence(_Frozen):
     ``programs`` gives the program of each replay, ``probes`` whether a program's bits were
     reproduced; ``environments`` name what differs between the original execution and the replays;
     ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
-    order which was drawn when the forgotten records were still there.
+    order which was drawn when the forgotten records were still there. ``external`` runs were
+    trained by their owner's command; ``incomplete`` ones were given records that no dataset holds.
     """
 
     tainted: tuple[str, ...]
@@ -54,6 +56,8 @@ class Evidence(_Frozen):
     held: tuple[str, ...]
     nominal: dict[str, tuple[int, ...]]
     drawn: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -90,6 +94,9 @@ def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement,
     fault = _fault(evidence, twins or ())
     if fault:
         return _say(Claim.EXACT_BY_PROVENANCE, fault, caveats), Verdict.FAILED
+    if evidence.incomplete:
+        unknown = f"{', '.join(evidence.incomplete)} was given records that no dataset holds"
+        return _say(Claim.NONE, unknown, caveats), Verdict.INCONCLUSIVE
     claim, reason = _without_twin(evidence)
     missing = [twin for twin in twins or () if twin.twin_digest is None]
     if missing:
@@ -112,6 +119,9 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
     continued = [run for run, restart in evidence.restarts.items() if restart is not None]
     if evidence.held:
         return Claim.EXACT_BY_PROVENANCE, f"{', '.join(evidence.held)} is kept under a hold"
+    if evidence.external:
+        owned = ", ".join(evidence.external)
+        return Claim.EXACT_BY_PROVENANCE, f"only the owner of {owned} can train it again"
     if evidence.changed:
         return Claim.EXACT_BY_PROVENANCE, f"the program changed: {', '.join(evidence.changed)}"
     if not evidence.restarts:

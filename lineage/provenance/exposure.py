@@ -53,6 +53,26 @@ def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
     return found
 
 
+def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...]:
+    """Runs over these datasets that were given records nobody knows, and have something left.
+
+    Whether they saw somebody cannot be told.
+    """
+    left = select(tables.Checkpoint.run_id).where(tables.Checkpoint.purged_at.is_(None))
+    found = (
+        select(tables.RunRecording.run_id)
+        .join(tables.RunInput, tables.RunInput.run_id == tables.RunRecording.run_id)
+        .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
+        .where(
+            tables.DatasetVersion.dataset_id.in_(list(datasets)),
+            tables.RunRecording.unknown > 0,
+            tables.RunRecording.run_id.in_(left),
+        )
+        .order_by(tables.RunRecording.run_id)
+    )
+    return tuple(dict.fromkeys(session.scalars(found)))
+
+
 @dataclass(frozen=True)
 class _RunRecord:
     """A run, as far as exposure depends on it."""

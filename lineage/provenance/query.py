@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.closure import closure
 from lineage.data.identity import erasure, resolve
-from lineage.provenance.exposure import Exposure, exposures
+from lineage.provenance.exposure import Exposure, exposures, incomplete_runs
 from lineage.provenance.graph import graph, influence, reached
 from lineage.provenance.model import Node, NodeKind
 from lineage.store import Store
@@ -45,7 +45,10 @@ class ModelSeen(_Answer):
 
 
 class WhoSaw(_Answer):
-    """The complete answer to who saw some records; ``path`` is one shortest way that shows it."""
+    """The answer to who saw some records; ``path`` is one shortest way that shows it.
+
+    It is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
+    """
 
     state: Literal["trained", "not-trained"]
     kind: str
@@ -58,7 +61,8 @@ class WhoSaw(_Answer):
     models: tuple[ModelSeen, ...]
     publications: tuple[str, ...]
     path: tuple[Node, ...]
-    complete: Literal[True] = True
+    incomplete: tuple[str, ...]
+    complete: bool
 
 
 class ErasedAnswer(_Answer):
@@ -102,6 +106,7 @@ def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
         nodes = [view.nodes[node]["node"] for node in sorted(tainted)]
         checkpoints = _of(nodes, NodeKind.CHECKPOINT)
         purged = _purged(session, checkpoints)
+        incomplete = incomplete_runs(session, affected.everything)
         return WhoSaw(
             state="trained" if entered else "not-trained",
             kind=kind,
@@ -114,6 +119,8 @@ def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
             models=_models(session, _of(nodes, NodeKind.MODEL_VERSION)),
             publications=_of(nodes, NodeKind.PUBLICATION),
             path=_path(view, entered, nodes),
+            incomplete=incomplete,
+            complete=not incomplete,
         )
 
 

@@ -156,10 +156,12 @@ def add_run(
     start_id: str | None = None,
     first_step: int = 0,
     follows: str | None = None,
+    ordered: bool = True,
 ) -> tables.Run:
     """Write down a run that ``execute`` can then carry out, with its commitment.
 
-    One whose order is recorded draws a recording of its own, or ``follows`` that of this id.
+    One whose order is recorded draws a recording of its own, in which it may be ``ordered``, or
+    ``follows`` that of this id.
     """
     run = tables.Run(
         id=new_id("run"),
@@ -192,7 +194,7 @@ def add_run(
         recordings.follow(session, run.id, follows)
         content["follows"] = follows
     elif spec.schedule.kind == "recorded/1":
-        recordings.begin(session, store, run.id)
+        recordings.begin(session, store, run.id, ordered=ordered)
     ledger.commit(session, "schedule", run.id, content, store.clock())
     return run
 

@@ -41,11 +41,17 @@ def execute(
     was recorded; whoever allows it must say so in the claim.
 
     Raises:
-        RunError: the run is complete, or another process is executing it.
+        RunError: the run is complete, was only observed, or another process is executing it.
         RunStoppedError: a request to forget was accepted meanwhile; progress is kept.
         ProgramError: the program cannot be imported, has changed, or did not use its batches up.
         FencedError: an input holds rows that are being forgotten.
     """
+    with store.catalogue.read() as session:
+        if session.get(tables.ObservedRun, run_id) is not None:
+            raise RunError(
+                f"run {run_id} was observed, and only its owner's loop can go on with it",
+                hint=f"run its script again, with observe(…, resume={run_id!r})",
+            )
     with claimed(store, run_id) as row:
         _execute(store, row, until, allow_changed)
 

@@ -117,6 +117,12 @@ class _Opened(Run):
 def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
     with store.catalogue.read() as session:
         run_row = session.get_one(tables.Run, row.run_id)
+        observed = session.get(tables.ObservedRun, row.run_id) is not None
+    if observed:
+        raise ProgramError(
+            f"run {row.run_id} was observed, so nothing here can build its model",
+            hint="build it yourself, and fill it: lineage.integrations.torch.restore",
+        )
     program = pinned_program(store, run_row.program_id)
     spec = RunSpec.model_validate(run_row.specification)
     inputs = open_inputs(store, row.run_id)

@@ -15,7 +15,7 @@ from lineage.training import state as codec
 from lineage.training.checkpoint import Lap
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from storage.exposures import Log
+from storage.exposures import File, Log
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,12 @@ class StoreRecorder:
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Publish a checkpoint; then stop if one of its records is to be forgotten."""
-        visits = None if self.log is None else self.log.seal()
+        self.publish(step, state, lap, None if self.log is None else self.log.seal())
+
+    def publish(
+        self, step: int, state: Mapping[str, object], lap: Lap, visits: File | None
+    ) -> None:
+        """Publish a checkpoint whose segment was given ``visits``; then stop as `checkpoint`."""
         checkpoints.publish(self.store, self.run_id, step, state, lap, self.environment, visits)
         try:
             check_versions(self.store, self.inputs.values())

@@ -1,7 +1,10 @@
 """The recordings of runs: drawn while they train, compacted when done, opened to answer."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
@@ -14,10 +17,7 @@ from storage.exposures import Exposures, File, Kind, Log, compact
 
 
 def begin(session: Session, store: Store, run_id: str | None, *, ordered: bool = True) -> str:
-    """Make a recording with nothing in it, for a run to draw or for files that exist already.
-
-    Returns its id.
-    """
+    """Make an empty recording, for a run to draw or to take files in; returns its id."""
     row = tables.Recording(id=new_id("rec"), ordered=ordered, created_at=store.clock())
     session.add(row)
     session.flush()
@@ -42,14 +42,18 @@ def followed(session: Session, run_id: str) -> str | None:
     return None if row is None else row.recording_id
 
 
-def open_log(store: Store, recording_id: str) -> Log:
+def open_log(
+    store: Store,
+    recording_id: str,
+    told: Callable[[NDArray[np.uint32]], object] = lambda records: None,
+) -> Log:
     """A log that goes on where the recording ends."""
     last = select(func.max(tables.RecordingFile.last)).where(
         tables.RecordingFile.recording_id == recording_id,
         tables.RecordingFile.kind.in_((Kind.LOG, Kind.BATCHES)),
     )
     with store.catalogue.read() as session:
-        return Log(store.objects, session.scalar(last) or 0)
+        return Log(store.objects, session.scalar(last) or 0, told)
 
 
 def add(session: Session, store: Store, recording_id: str, *files: File) -> None:

@@ -5,7 +5,7 @@ nominal, so the same function trains with and without some records and nothing e
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.checkpoint import Lap
 from lineage.training.order import Order
+from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
 
 Predictor = Callable[[Batch], ArrayLike]
@@ -196,6 +197,26 @@ class Run:
                 hint="train with --schedule recorded, or leave run.draw out",
             )
         self._schedule = self._arrange(order)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the program has to say in which order rows come: see ``draw``."""
+        return self._arrange is not None
+
+    def columns(
+        self, handle: Handle, names: Sequence[str] | None = None
+    ) -> Mapping[str, NDArray[np.generic]]:
+        """Columns of the present rows, for a loader to read single rows from; see its integration.
+
+        Rows count the present records, as those of ``upcoming``.
+        """
+        version = self._inputs[handle.alias]
+        rows = version.present.positions
+        return {name: version.column(name)[rows] for name in names or handle.columns}
+
+    def loading(self) -> Callable[[int], None]:
+        """A function that seeds what loads the batch of a step, in whatever process that is."""
+        return LoadingSeeds(self._spec.seed, self.generators)
 
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.

@@ -1,7 +1,7 @@
 """Randomness by step: each step draws from (run seed, step) alone, whatever came before it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -58,6 +58,29 @@ def seeder(
             sink(seed)
 
     return seed_step
+
+
+class LoadingSeeds:
+    """Seeds the generators that loading a batch of torch may use, from (``run_seed``, step).
+
+    It can be sent to another process, and is made whole there when it is first called.
+    """
+
+    def __init__(self, run_seed: int, generators: Collection[str]) -> None:
+        self._run_seed = run_seed
+        self._generators = frozenset(generators)
+        self._seed: Callable[[int], None] | None = None
+
+    def __call__(self, step: int) -> None:
+        """Seed them for a step."""
+        if self._seed is None:
+            self._seed = seeder(
+                self._run_seed ^ LOADING,
+                uses_torch=True,
+                numpy="numpy" in self._generators,
+                python="random" in self._generators,
+            )
+        self._seed(step)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ for what it appended to be made durable.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -33,15 +33,22 @@ _Batch = tuple[int, Records, bool]
 class Log:
     """Appends batches, and seals what was appended as one durable object after the other.
 
-    ``first_batch`` numbers the first batch. Close it: until then its thread runs.
+    ``first_batch`` numbers the first batch. ``told`` is called on the thread, with the records of
+    consecutive batches that are written. Close it: until then its thread runs.
     """
 
-    def __init__(self, objects: Objects, first_batch: int = 0) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        first_batch: int = 0,
+        told: Callable[[NDArray[np.uint32]], object] = lambda records: None,
+    ) -> None:
         self._objects = objects
+        self._told = told
         self._waiting: deque[_Batch | Future[File | None] | None] = deque()
         self._awake = Event()
         self._failure: RecordingError | None = None
-        self._draft = _Draft(objects, first_batch)
+        self._draft = _Draft(objects, first_batch, told)
         self._thread = Thread(target=self._work, name="expunge-log", daemon=True)
         self._thread.start()
 
@@ -98,7 +105,7 @@ class Log:
         if self._failure is None:
             try:
                 sealed = self._draft.seal()
-                self._draft = _Draft(self._objects, self._draft.next_batch)
+                self._draft = _Draft(self._objects, self._draft.next_batch, self._told)
                 done.set_result(sealed)
                 return
             except OSError as error:
@@ -109,8 +116,11 @@ class Log:
 class _Draft:
     """A log that is being written: a temporary file, made when the first block is full."""
 
-    def __init__(self, objects: Objects, first_batch: int) -> None:
+    def __init__(
+        self, objects: Objects, first_batch: int, told: Callable[[NDArray[np.uint32]], object]
+    ) -> None:
         self._objects = objects
+        self._told = told
         self._gathered: list[_Batch] = []
         self._pending = 0
         self._path: Path | None = None
@@ -150,13 +160,15 @@ class _Draft:
             self._writer = Writer(Kind.LOG, self._path)
         steps, records, applied = zip(*self._gathered, strict=True)
         sizes = np.fromiter(map(len, records), np.int64, len(records))
+        joined = np.concatenate(records).astype(np.uint32)
         batches = np.arange(self.next_batch, self.next_batch + len(sizes), dtype=np.uint32)
         self._writer.write(
             np.repeat(batches, sizes),
             np.repeat(np.array(steps, np.uint32), sizes),
             np.repeat(np.array(applied, np.bool_), sizes),
-            np.concatenate(records).astype(np.uint32),
+            joined,
         )
+        self._told(joined)
         self.next_batch += len(sizes)
         self.visits += self._pending
         self._gathered.clear()

@@ -130,7 +130,7 @@ def test_twins_are_equal_only_where_there_is_one() -> None:
 
 
 def test_claims_are_ordered_strongest_first() -> None:
-    assert list(Claim) == [REPLAY_VERIFIED, REPRODUCIBLE, PROVENANCE]
+    assert list(Claim) == [REPLAY_VERIFIED, REPRODUCIBLE, PROVENANCE, Claim.NONE]
     assert [claim.value for claim in Claim] == [
         "replay-verified",
         "exact-reproducible",

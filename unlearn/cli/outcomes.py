@@ -159,7 +159,11 @@ class Applied(_Answer):
             twin_digest=versions[-1].twin_digest if versions else None,
             **check["claim"],
             verdict=check["verdict"],
-            visits=sum(each["visits"] for each in _of_kind(results, "replay")),
+            visits=sum(
+                each["visits"]
+                for kind in ("replay", "external")
+                for each in _of_kind(results, kind)
+            ),
             purged_checkpoints=purge["purged_checkpoints"],
             erased_records=purge["erased_records"],
             interim=tuple(each["version"] for each in _of_kind(results, "interim")),

@@ -53,6 +53,15 @@ class Replay(_Frozen):
     fallback_from: str | None = None
 
 
+class External(_Frozen):
+    """Have the owner of an observed run train it again, by their command, on what is retained."""
+
+    kind: Literal["external"] = "external"
+    run_id: str
+    command: tuple[str, ...]
+    folder: str
+
+
 class Aggregate(_Frozen):
     """Put the members of a replacement version together."""
 
@@ -96,7 +105,7 @@ class Purge(_Frozen):
 
 
 Work = Annotated[
-    Probe | Interim | Transform | Replay | Aggregate | Check | Publish | Purge,
+    Probe | Interim | Transform | Replay | External | Aggregate | Check | Publish | Purge,
     Field(discriminator="kind"),
 ]
 

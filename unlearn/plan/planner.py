@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
+from lineage.provenance.exposure import incomplete_runs
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -150,10 +151,8 @@ def _assemble(
         seconds=round(sum(task.seconds for task in tasks), 3),
         full_retrain_visits=full_visits,
         full_retrain_seconds=full_seconds,
-        claim_possible=Claim.EXACT_BY_PROVENANCE
-        if _held(session, found)
-        else Claim.REPLAY_VERIFIED,
-        notes=_notes(session, found, affected),
+        claim_possible=_possible(session, found, gone, replayed),
+        notes=_notes(session, found, affected, gone),
         rejected=rejected(snapshot, chains, visits, full_visits),
     )
 
@@ -207,8 +206,22 @@ def _held(session: Session, found: Impact) -> bool:
     return any(each in found.checkpoints | found.versions for each in holds)
 
 
-def _notes(session: Session, found: Impact, affected: Sequence[object]) -> tuple[str, ...]:
-    notes = []
+def _possible(session: Session, found: Impact, gone: Positions, replayed: Sequence[Task]) -> Claim:
+    """The strongest claim that a twin could bear."""
+    if incomplete_runs(session, gone):
+        return Claim.NONE
+    if _held(session, found) or any(task.work.kind == "external" for task in replayed):
+        return Claim.EXACT_BY_PROVENANCE
+    return Claim.REPLAY_VERIFIED
+
+
+def _notes(
+    session: Session, found: Impact, affected: Sequence[object], gone: Positions
+) -> tuple[str, ...]:
+    notes = [
+        f"{run} was given records that no dataset holds: whether it saw these cannot be told"
+        for run in incomplete_runs(session, gone)
+    ]
     if not found.exposures:
         notes.append("no recorded run trained on these records: nothing learned from them")
     elif not affected:

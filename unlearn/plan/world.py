@@ -36,12 +36,24 @@ class CheckpointFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A run, as far as planning depends on it."""
+    """A run, as far as planning depends on it; ``owner`` where it was only observed."""
 
     id: str
     program_id: str
     first_step: int
     datasets: tuple[str, ...]
+    owner: "Owner | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """How the owner of an observed run trains it again: a command, and the folder to start it in.
+
+    It can only be trained again as a whole.
+    """
+
+    command: tuple[str, ...]
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +134,14 @@ def _runs(session: Session) -> dict[str, RunFacts]:
     )
     for run_id, dataset in session.execute(given):
         datasets.setdefault(run_id, []).append(dataset)
+    owners = {
+        row.run_id: Owner(tuple(row.command), row.folder)
+        for row in session.scalars(select(tables.ObservedRun))
+    }
     return {
-        run.id: RunFacts(run.id, run.program_id, run.first_step, tuple(datasets[run.id]))
+        run.id: RunFacts(
+            run.id, run.program_id, run.first_step, tuple(datasets[run.id]), owners.get(run.id)
+        )
         for run in session.scalars(select(tables.Run))
     }
 

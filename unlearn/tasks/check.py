@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.provenance.exposure import incomplete_runs
 from lineage.source import changed_files
 from lineage.store import Store
 from lineage.training.environment import Environment
@@ -17,6 +18,7 @@ from unlearn.claim import Evidence, decide
 from unlearn.dispatch.worker import Context
 from unlearn.impact import impact
 from unlearn.plan.model import Plan
+from unlearn.plan.planner import decoded
 from unlearn.request.lifecycle import forget_sets
 from unlearn.twin.compare import compare
 
@@ -54,6 +56,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
     members = [m for made in made_versions(results) for m in made["members"].values()]
     replays = [task.work for task in plan.tasks if task.work.kind == "replay"]
     done = {task: result for task, result in results.items() if task.startswith("replay-")}
+    external = [result["run"] for task, result in results.items() if task.startswith("external-")]
     with store.catalogue.read() as session:
         restarts = {
             result["run"]: session.get_one(tables.Run, result["run"]).start_id
@@ -77,6 +80,8 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             changed=tuple(_changed(session, restarts)),
             held=tuple(sorted(_held(session) & (affected | set(plan.affected.versions)))),
             nominal={run: _nominal(session, run) for run in restarts},
+            external=tuple(external),
+            incomplete=incomplete_runs(session, decoded(plan.forget)),
             drawn=tuple(run for run in restarts if recording_of(session, run) is not None),
         )
 

@@ -21,7 +21,7 @@ def execute(context: Context) -> dict[str, Any]:
     work = context.task.work
     assert isinstance(work, Replay)
     with context.store.catalogue.write() as session:
-        run = session.scalar(select(tables.Run).where(tables.Run.task_id == _task_id(context)))
+        run = session.scalar(select(tables.Run).where(tables.Run.task_id == task_id(context)))
         if run is None:
             run = _write_down(session, context, work)
     if run.state != "complete":
@@ -31,7 +31,7 @@ def execute(context: Context) -> dict[str, Any]:
             until=work.until,
             allow_changed=context.options.allow_changed,
         )
-    return _result(context, run.id)
+    return result_of(context, run.id)
 
 
 def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
@@ -45,7 +45,7 @@ def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
         RunSpec.model_validate(original.specification),
         original.program_id,
         retained_inputs(session, context, work.run_id),
-        task_id=_task_id(context),
+        task_id=task_id(context),
         replay_of=work.run_id,
         start_id=start,
         first_step=work.first_step,
@@ -70,7 +70,8 @@ def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str
     }
 
 
-def _result(context: Context, run_id: str) -> dict[str, Any]:
+def result_of(context: Context, run_id: str) -> dict[str, Any]:
+    """What a run of a task left: its checkpoints and their digests by step, and what it took."""
     with context.store.catalogue.read() as session:
         rows = session.execute(
             select(tables.Checkpoint, tables.Segment)
@@ -87,5 +88,6 @@ def _result(context: Context, run_id: str) -> dict[str, Any]:
     }
 
 
-def _task_id(context: Context) -> str:
+def task_id(context: Context) -> str:
+    """The id under which the run of a task is recorded, once."""
     return f"{context.plan_id}/{context.task.id}"

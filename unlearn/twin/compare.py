@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,21 @@ TWINS = "twins"
 
 def compare(store: Store, plan: Plan, made: Sequence[Mapping[str, Any]]) -> list[Twin]:
     """A twin for each version that a plan made; where none can be trained, why."""
-    scratch = store.path / TWINS
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{this_process()}-", dir=scratch) as folder:
+    with own_folder(store) as folder:
         try:
-            twins = _trained(store, plan, made, Path(folder))
+            twins = _trained(store, plan, made, folder)
         except InconclusiveError as error:
             return [_twin(version, None, error.message) for version in made]
     return [_twin(version, twins[version["replaces"]]) for version in made]
+
+
+@contextmanager
+def own_folder(store: Store) -> Iterator[Path]:
+    """A folder for retained rows that another process trains on; it goes with this process."""
+    scratch = store.path / TWINS
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{this_process()}-", dir=scratch) as folder:
+        yield Path(folder)
 
 
 def sweep_twins(store: Store) -> None:

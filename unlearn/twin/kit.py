@@ -124,6 +124,11 @@ class _Packer:
         with self.store.catalogue.read() as session:
             checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
             run = _origin(session, checkpoint.run_id)
+            if session.get(tables.ObservedRun, run.id) is not None:
+                raise InconclusiveError(
+                    f"run {run.id} was only observed, so nobody but its owner can train a twin",
+                    hint="drive the loop from a program to have twins",
+                )
             program = session.get_one(tables.Program, run.program_id)
             given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
             versions = {each.alias: each.version_id for each in given}
@@ -186,7 +191,7 @@ class _Packer:
         self._complete(version, positions)
         order = np.argsort(version.present.records.keys[kept])[::-1]
         rows = manifests.read_identified(self.store.objects, version.chunks, positions)
-        table = rows_table([_no_rows(version.columns), *rows])
+        table = rows_table([no_rows(version.columns), *rows])
         name = f"{version.id}.parquet"
         pq.write_table(table.take(order), self.folder / name)
         return name
@@ -245,7 +250,7 @@ def _aggregated(session: Session, version: tables.DatasetVersion) -> bool:
     return made.scope == "aggregate" or _aggregated(session, given)
 
 
-def _no_rows(columns: tuple[Column, ...]) -> Rows:
+def no_rows(columns: tuple[Column, ...]) -> Rows:
     """What is retained where everything is forgotten."""
     nothing = pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))
     return Rows(nothing, pa.array([], pa.string()), pa.array([], pa.list_(pa.string())))

@@ -20,6 +20,8 @@ NOMINAL = (20, 30)
 class Kept:
     """A recorder that keeps what it is given."""
 
+    visited = None
+
     def __init__(self) -> None:
         self.checkpoints: dict[int, Mapping[str, Any]] = {}
         self.laps: dict[int, Lap] = {}

@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 
 from unlearn.impact import Impact
-from unlearn.plan.model import Aggregate, Check, Kept, Made, Publish, Purge, Task
-from unlearn.plan.world import VersionFacts, World
+from unlearn.plan.model import (
+    Aggregate,
+    Check,
+    External,
+    Kept,
+    Made,
+    Publish,
+    Purge,
+    Replay,
+    Task,
+    Work,
+)
+from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 
 def finish(
@@ -14,9 +25,8 @@ def finish(
     makers = {
         each.id: task.id
         for task in tasks
-        if task.work.kind == "replay"
         for each in world.checkpoints.values()
-        if each.run_id == task.work.run_id and task.work.first_step < each.step <= task.work.until
+        if _makes(task.work, each)
     }
     aggregates = tuple(
         _aggregate(world, number, version, makers) for number, version in enumerate(affected, 1)
@@ -35,6 +45,16 @@ def finish(
         "what descends from the forgotten records, and their rows and salts, may not stay",
     )
     return (*so_far, check, publish, purge)
+
+
+def _makes(work: Work, checkpoint: CheckpointFacts) -> bool:
+    match work:
+        case Replay():
+            within = work.first_step < checkpoint.step <= work.until
+            return checkpoint.run_id == work.run_id and within
+        case External():
+            return checkpoint.run_id == work.run_id
+    return False
 
 
 def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[str, str]) -> Task:

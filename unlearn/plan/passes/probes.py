@@ -38,6 +38,7 @@ def _fit(world: World, checkpoint: CheckpointFacts, program_id: str) -> bool:
         and checkpoint.segment_id not in world.fenced
         and checkpoint.visits > 0
         and world.runs[checkpoint.run_id].program_id == program_id
+        and world.runs[checkpoint.run_id].owner is None
         and (before is None or world.checkpoints[before].kept)
     )
 

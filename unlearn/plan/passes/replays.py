@@ -1,9 +1,12 @@
-"""The replay tasks: one a chain, after the chain it starts from and the data it reads."""
+"""The tasks that train again: one a chain, after the chain it starts from and the data it reads.
+
+A chain of an observed run is its owner's to train.
+"""
 
 from collections.abc import Mapping
 
 from unlearn.plan.cost import seconds
-from unlearn.plan.model import Replay, Task
+from unlearn.plan.model import External, Replay, Task
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.world import World
 
@@ -13,7 +16,7 @@ def replays(
 ) -> tuple[Task, ...]:
     """A task for each chain; ``makers`` gives, per run, the tasks that make its inputs anew."""
     names = {
-        each.id: f"replay-{number}"
+        each.id: f"{'replay' if world.runs[chain.run_id].owner is None else 'external'}-{number}"
         for number, chain in enumerate(chains, 1)
         for each in chain.checkpoints
     }
@@ -26,21 +29,34 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
         step = world.checkpoints[restart].step
         restart = names[restart] if chain.again else restart
     upstream = (restart,) if chain.again and restart is not None else ()
-    return Task(
-        id=names[chain.checkpoints[0].id],
-        depends_on=(*upstream, *makers),
-        work=Replay(
+    owner = world.runs[chain.run_id].owner
+    work: Replay | External
+    if owner is None:
+        work = Replay(
             run_id=chain.run_id,
             restart=restart,
             restart_step=step,
             first_step=chain.first_step,
             until=chain.until,
             fallback_from=chain.fallback_from,
-        ),
+        )
+    else:
+        work = External(run_id=chain.run_id, command=owner.command, folder=owner.folder)
+    return Task(
+        id=names[chain.checkpoints[0].id],
+        depends_on=(*upstream, *makers),
+        work=work,
         visits=chain.visits,
         seconds=seconds(chain.checkpoints),
-        reason=_reason(chain, step),
+        reason=_reason(chain, step) if owner is None else _owners_reason(chain),
     )
+
+
+def _owners_reason(chain: Chain) -> str:
+    why = "trained on the forgotten records"
+    if not any(each.tainted for each in chain.checkpoints):
+        why = "has lost a checkpoint that is needed"
+    return f"{chain.run_id} {why}, and was only observed: its owner's command trains it again"
 
 
 def _reason(chain: Chain, step: int) -> str:

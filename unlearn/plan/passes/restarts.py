@@ -2,7 +2,8 @@
 
 Every checkpoint has one predecessor, so the cheapest set of segments that makes the needed ones
 again without a tainted input is forced: walk back from each until a usable clean one, or scratch.
-Segments that several of them share are recomputed once.
+Segments that several of them share are recomputed once. A run that was only observed has no restart
+points: nobody but its owner can execute it, from the beginning.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,6 +54,7 @@ def restarts(
     fallbacks: dict[str, str] = {}
     for checkpoint_id in wanted:
         _walk_back(world, checkpoint_id, usable, again, fallbacks)
+    _make_whole(world, again)
     return _ordered([_chain(piece, again, fallbacks) for piece in _pieces(again)])
 
 
@@ -75,6 +77,12 @@ def _walk_back(
         if damaged is not None:
             fallbacks.setdefault(current, damaged)
         current = facts.previous
+
+
+def _make_whole(world: World, again: dict[str, CheckpointFacts]) -> None:
+    """Add what else must be done: an observed run is trained again as a whole or not at all."""
+    observed = {c.run_id for c in again.values() if world.runs[c.run_id].owner is not None}
+    again.update((c.id, c) for c in world.checkpoints.values() if c.run_id in observed)
 
 
 def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:

@@ -1,0 +1,149 @@
+"""Loops of plain PyTorch inside a program: rows of the run for a ``DataLoader``, both ways.
+
+The loader keeps what it is good at: reading in worker processes, transforming and collating. Who
+comes when is the run's schedule: a stable one, or the order that the loader's own sampler draws,
+which is recorded and followed ever after.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lineage.errors import ProgramError
+from lineage.integrations.torch.noting import changed
+from lineage.training.batch import Handle
+from lineage.training.run import Run
+
+_read: list[int] = []
+"""The rows that were read in this process since it was last emptied."""
+
+
+class Rows(Dataset[dict[str, Any]]):
+    """The present rows of a run's dataset, for a dataset of the program's own to read from.
+
+    ``rows[i]`` is a dictionary of NumPy values. Its length is nominal, as everything is that a
+    program may know of rows beforehand. ``columns`` leaves some out.
+    """
+
+    def __init__(self, run: Run, handle: Handle, columns: Sequence[str] | None = None) -> None:
+        self._length = len(handle)
+        self._columns = run.columns(handle, columns)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        _read.append(row)
+        return {name: column[row] for name, column in self._columns.items()}
+
+
+class Loop:
+    """The batches of a run, loaded by a loader; see `loaded`."""
+
+    def __init__(self, run: Run, handle: Handle, loader: DataLoader[Any]) -> None:
+        self._run = run
+        self._handle = handle
+        self._loader = loader
+
+    def __len__(self) -> int:
+        """The nominal number of steps of the whole run."""
+        return self._run.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        run = self._run
+        loads = iter(
+            changed(
+                self._loader,
+                dataset=_Due(self._loader.dataset, run.loading()),
+                batch_sampler=run.upcoming(self._handle),
+                collate_fn=_Checked(self._loader.collate_fn),
+            )
+        )
+        for _ in run.batches(self._handle):
+            loaded = next(loads)
+            if loaded.fault:
+                raise ProgramError(
+                    loaded.fault,
+                    hint="item i of the loader's dataset must read row i of lineage's Rows",
+                )
+            # What loading drew from the generators depends on who loaded.
+            run.seed(run.step)
+            yield loaded.batch
+
+
+def loaded(run: Run, handle: Handle, loader: DataLoader[Any]) -> Loop:
+    """The scheduled batches of a run, each as a loader of the program's own makes it.
+
+    Item ``i`` of the loader's dataset must be made of row ``i`` of `Rows`, and of no other. Under a
+    stable schedule the loader's sampler is not asked; under a recorded one it draws each epoch,
+    once and for all. Random numbers that loading uses are seeded for each step, in worker processes
+    too.
+
+    Raises:
+        ProgramError: the loader makes no batches of items, or training has begun.
+    """
+    if loader.batch_sampler is None:
+        raise ProgramError(
+            "the loader makes no batches of numbered items, so its rows cannot be chosen",
+            hint="give it a map-style dataset and a batch_size, or watch the loop instead",
+        )
+    if run.draws:
+        run.draw(_Sampler(loader))
+    return Loop(run, handle, loader)
+
+
+class _Sampler:
+    """The order of a loader; generators of its own are seeded as the global ones are."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        sampler = getattr(self._loader.batch_sampler, "sampler", None)
+        for owner in (self._loader, self._loader.batch_sampler, sampler):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(torch.initial_seed())
+        return iter(self._loader.batch_sampler or ())
+
+
+class _Loaded(NamedTuple):
+    """A batch, or the sentence that says why it is not what it should be."""
+
+    batch: Any
+    fault: str = ""
+
+
+class _Due(Dataset[Any]):
+    """The items of a step, read under seeds of their own; each must read its own row."""
+
+    def __init__(self, dataset: Any, seed: Callable[[int], None]) -> None:
+        self._dataset = dataset
+        self._seed = seed
+
+    def __getitems__(self, due: tuple[int, Any]) -> "list[Any] | _Loaded":
+        step, rows = due
+        self._seed(step)
+        items = []
+        for row in rows.tolist():
+            _read.clear()
+            items.append(self._dataset[row])
+            if set(_read) != {row}:
+                read = ", ".join(map(str, sorted(set(_read)))) or "none"
+                return _Loaded(None, f"item {row} of the loader's dataset read these rows: {read}")
+        return items
+
+
+class _Checked:
+    """Collates what was read, unless that is a fault."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, items: "list[Any] | _Loaded") -> _Loaded:
+        return items if isinstance(items, _Loaded) else _Loaded(self._collate(items))

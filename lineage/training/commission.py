@@ -1,0 +1,66 @@
+"""A commission: what a plan asks the owner of an observed loop to train again, and the answer.
+
+The owner's command finds the path of the commission, a JSON file, in ``EXPUNGE_TASK``, and the same
+JSON on its standard input. A loop that is observed takes it up by itself and answers.
+"""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from lineage.errors import RunError
+from lineage.store import Store
+
+VARIABLE = "EXPUNGE_TASK"
+
+
+class Commission(BaseModel):
+    """Train the model of run ``run`` again, on dataset version ``version`` and nothing else.
+
+    ``records`` is a Parquet file of that version's rows, in order, for as long as the task runs.
+    ``answer`` is where the answer belongs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    store: Path
+    run: str
+    model: str
+    dataset: str
+    version: str
+    retained: int
+    records: Path
+    answer: Path
+
+    @classmethod
+    def given(cls, store: Store, dataset: str) -> Self | None:
+        """The commission that this process has to carry out; None where it was started freely.
+
+        Raises:
+            RunError: the loop is about another store or dataset.
+        """
+        place = os.environ.get(VARIABLE)
+        if place is None:
+            return None
+        found = cls.model_validate_json(Path(place).read_text("utf-8"))
+        asked = (str(found.store), found.dataset)
+        if asked != (str(store.path), dataset):
+            raise RunError(
+                f"task {found.task} asks for dataset {found.dataset!r} of the store at "
+                f"{found.store}; this loop trains on {dataset!r} of {store.path}",
+                hint="let the command open the store and dataset that the task names",
+            )
+        return found
+
+
+class Answer(BaseModel):
+    """What came of a commission: the run that trained, on which version, to which state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    dataset_version: str
+    model_digest: str
