@@ -170,7 +170,13 @@ def _arranged(recorder: StoreRecorder, spec: RunSpec, order: Order, *, uses_torc
     store = recorder.store
     with store.catalogue.read() as session:
         followed = session.get_one(tables.RunRecording, recorder.run_id).recording_id
-    return RecordedSchedule(recordings.open_recording(store, followed), drawn.steps)
+    exposures = recordings.open_recording(store, followed)
+    if exposures.batches.step.max(initial=-1) >= drawn.steps:
+        raise ProgramError(
+            f"the program's order has {drawn.steps} steps, and more were recorded",
+            hint="its sampler must be as long as it was: count range(len(handle)), which is nominal",
+        )
+    return RecordedSchedule(exposures, drawn.steps)
 
 
 def pinned_program(store: Store, program_id: str, *, allow_changed: bool = False) -> Program:

@@ -13,6 +13,7 @@ from lineage.store import Store
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.errors import RecordingError
 from storage.exposures import Exposures, File, Kind, Log, compact
 
 
@@ -77,14 +78,24 @@ def add(session: Session, store: Store, recording_id: str, *files: File) -> None
 
 
 def settle(store: Store, run_id: str) -> None:
-    """Compact what a run drew, once it is done; there may be nothing to do."""
+    """Compact what a run drew, once it is done; there may be nothing to do.
+
+    Raises:
+        RecordingError: the disk is full; the recording stays as it is, and can be asked.
+    """
     with store.catalogue.read() as session:
         drawn = recording_of(session, run_id)
         if drawn is None or not drawn.draws:
             return
         recording = session.get_one(tables.Recording, drawn.recording_id)
         logs = [file for file in _files(session, recording.id) if file.kind is Kind.LOG]
-    files = compact(store.objects, logs, ordered=recording.ordered)
+    try:
+        files = compact(store.objects, logs, ordered=recording.ordered)
+    except OSError as error:
+        raise RecordingError(
+            f"the recording of run {run_id} could not be compacted: {error}",
+            hint=f"make room, then go on with: expunge run resume {run_id}",
+        ) from error
     with store.catalogue.write() as session:
         add(session, store, recording.id, *files)
         session.execute(
@@ -93,8 +104,7 @@ def settle(store: Store, run_id: str) -> None:
                 tables.RecordingFile.kind == Kind.LOG.value,
             )
         )
-    for log in logs:
-        store.objects.delete(log.object)
+    _drop(store, {log.object for log in logs})
 
 
 def open_recording(store: Store, recording_id: str) -> Exposures:
@@ -112,6 +122,14 @@ def schedule_of(store: Store, run_id: str, spec: RunSpec, salt: bytes) -> Schedu
     exposures = open_recording(store, row.recording_id)
     recorded = exposures.batches.step
     return RecordedSchedule(exposures, int(recorded[-1]) + 1 if len(recorded) else 0)
+
+
+def _drop(store: Store, objects: set[str]) -> None:
+    """Delete objects but those that another recording shares: equal logs are one object."""
+    of_others = select(tables.RecordingFile.object).where(tables.RecordingFile.object.in_(objects))
+    with store.catalogue.write() as session:
+        for digest in objects - set(session.scalars(of_others)):
+            store.objects.delete(digest)
 
 
 def _attach(session: Session, run_id: str, recording_id: str, *, draws: bool) -> None:

@@ -6,6 +6,7 @@ deals the words of each piece of the logs out to ranges; the second sorts the wo
 which is one file.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +51,9 @@ def compact(objects: Objects, logs: Sequence[File], *, ordered: bool) -> tuple[F
     sources = [objects.open(log.object) for log in logs]
     path = objects.temporary()
     try:
-        with path.open("w+b", buffering=0) as file:
-            spool = _Spool(file, _bits(visits, max(map(last_record, sources)) + 1))
+        with path.open("w+b") as file:
+            records = max(map(last_record, sources)) + 1
+            spool = _Spool(file, _bits(visits, records), records)
             steps, *others = _deal(sources, spool)
             batches = _written(objects, Kind.BATCHES, steps, *others)
             return (
@@ -75,30 +77,31 @@ class _Spool:
 
     file: BinaryIO
     bits: int
+    records: int
     bounds: list[NDArray[np.int64]] = field(default_factory=list)
 
     def add(self, piece: Piece, first_batch: int) -> None:
         ranges = (piece.records >> np.uint32(self.bits)).astype(np.uint16)
-        self.bounds.append(np.concatenate(([0], np.cumsum(np.bincount(ranges)))))
+        counts = np.bincount(ranges, minlength=(self.records - 1 >> self.bits) + 1)
+        self.bounds.append(np.concatenate(([0], np.cumsum(counts))))
         words = _words(piece, first_batch, np.uint32(2**self.bits - 1))
         self.file.write(words[np.argsort(ranges, kind="stable")].data)
 
     def ranges(self) -> Iterator[tuple[int, Words]]:
         """The first position of each range that is visited, and its words, in any order."""
-        for number in range(max(map(len, self.bounds)) - 1):
-            words = self._words_of(number)
-            if len(words):
-                yield number << self.bits, words
+        self.file.flush()
+        visited = np.any([np.diff(bounds) > 0 for bounds in self.bounds], axis=0)
+        for number in np.flatnonzero(visited).tolist():
+            yield number << self.bits, self._words_of(number)
 
     def _words_of(self, number: int) -> Words:
         found = []
         begin = 0
         for bounds in self.bounds:
-            low, high = bounds[min(number, len(bounds) - 1)], bounds[number + 1 :][:1]
-            if len(high):
-                self.file.seek(8 * (begin + int(low)))
-                found.append(self.file.read(8 * int(high[0] - low)))
-            begin += int(bounds[-1])
+            low, high, end = bounds[[number, number + 1, -1]].tolist()
+            if low < high:
+                found.append(os.pread(self.file.fileno(), 8 * (high - low), 8 * (begin + low)))
+            begin += end
         return np.frombuffer(b"".join(found), np.uint64)
 
 
@@ -145,14 +148,17 @@ def _sorted_files(objects: Objects, spool: _Spool, steps: Column, ordered: bool)
 
 def _written(objects: Objects, kind: Kind, *columns: Column, starts: Column | None = None) -> str:
     """A file of these columns, made durable; its row groups begin at some of the starts."""
-    path = objects.temporary()
-    writer = Writer(kind, path, len(columns))
     length = len(columns[0])
     cuts = np.zeros(1, np.int64)
     if starts is not None:
         places = np.searchsorted(starts, np.arange(0, length, ROW_GROUP))
         cuts = np.unique(starts[places[places < len(starts)]])
-    for low, high in zip(cuts, np.append(cuts[1:], length), strict=True):
-        writer.write(*(column[low:high] for column in columns))
-    writer.close()
-    return objects.put_file(path)
+    path = objects.temporary()
+    try:
+        writer = Writer(kind, path, len(columns))
+        for low, high in zip(cuts, np.append(cuts[1:], length), strict=True):
+            writer.write(*(column[low:high] for column in columns))
+        writer.close()
+        return objects.put_file(path)
+    finally:
+        path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class Log:
         self._told = told
         self._waiting: deque[_Batch | Future[File | None] | None] = deque()
         self._awake = Event()
-        self._failure: RecordingError | None = None
+        self._failure: Exception | None = None
         self._draft = _Draft(objects, first_batch, told)
         self._thread = Thread(target=self._work, name="expunge-log", daemon=True)
         self._thread.start()
@@ -58,7 +58,7 @@ class Log:
         ``applied`` says whether the step's update learned from it.
 
         Raises:
-            RecordingError: an earlier batch could not be written.
+            RecordingError: an earlier batch could not be written, or the log is closed.
         """
         if self._failure is not None:
             raise self._failure
@@ -68,8 +68,11 @@ class Log:
         """Make all that was appended since the last time durable; None where nothing was.
 
         Raises:
-            RecordingError: something could not be written; nothing new is durable.
+            RecordingError: something could not be written, and nothing new is durable; or the log
+                is closed.
         """
+        if self._failure is not None:
+            raise self._failure
         done: Future[File | None] = Future()
         self._waiting.append(done)
         self._awake.set()
@@ -81,6 +84,9 @@ class Log:
         self._awake.set()
         self._thread.join()
         self._draft.drop()
+        self._failure = self._failure or RecordingError(
+            "nothing can be recorded in a log that was closed", hint="open it again"
+        )
 
     def _work(self) -> None:
         while True:
@@ -98,7 +104,7 @@ class Log:
     def _add(self, batch: _Batch) -> None:
         try:
             self._draft.add(*batch)
-        except OSError as error:
+        except Exception as error:  # whatever it is: without an answer, `seal` would wait for ever
             self._failure = _unwritten(batch[0], error)
 
     def _finish(self, done: "Future[File | None]") -> None:
@@ -108,7 +114,7 @@ class Log:
                 self._draft = _Draft(self._objects, self._draft.next_batch, self._told)
                 done.set_result(sealed)
                 return
-            except OSError as error:
+            except Exception as error:
                 self._failure = _unwritten(self._draft.last_step, error)
         done.set_exception(self._failure)
 
@@ -147,9 +153,10 @@ class _Draft:
         return File(Kind.LOG, digest, self.first_batch, self.next_batch, self.visits)
 
     def drop(self) -> None:
-        if self._writer is not None and self._path is not None:
+        if self._writer is not None:
             with suppress(OSError):  # a full disk was told of already
                 self._writer.close()
+        if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def _encode(self) -> None:
@@ -160,7 +167,7 @@ class _Draft:
             self._writer = Writer(Kind.LOG, self._path)
         steps, records, applied = zip(*self._gathered, strict=True)
         sizes = np.fromiter(map(len, records), np.int64, len(records))
-        joined = np.concatenate(records).astype(np.uint32)
+        joined = self._positions(np.concatenate(records))
         batches = np.arange(self.next_batch, self.next_batch + len(sizes), dtype=np.uint32)
         self._writer.write(
             np.repeat(batches, sizes),
@@ -174,8 +181,21 @@ class _Draft:
         self._gathered.clear()
         self._pending = 0
 
+    def _positions(self, records: NDArray[np.integer]) -> NDArray[np.uint32]:
+        for position in (int(records.min()), int(records.max())):
+            if not 0 <= position < 2**32:
+                raise RecordingError(
+                    f"a batch up to step {self.last_step} holds position {position}, which no "
+                    "record has",
+                    hint="append positions of the dataset that is trained on",
+                    step=self.last_step,
+                )
+        return records.astype(np.uint32)
 
-def _unwritten(step: int, error: OSError) -> RecordingError:
+
+def _unwritten(step: int, error: Exception) -> Exception:
+    if not isinstance(error, OSError):
+        return error
     return RecordingError(
         f"what was trained on up to step {step} could not be written down: {error}",
         hint="make room, then go on from the last checkpoint: no later one was published",

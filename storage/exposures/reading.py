@@ -88,7 +88,7 @@ class Exposures:
         pairs = [*self._in_sorted(positions), *self._in_logs(positions)]
         rows = _joined([rows for rows, _ in pairs])
         batches = _joined([batches for _, batches in pairs])
-        order = np.lexsort((batches, rows))
+        order = np.argsort(rows, kind="stable")  # of each row, batches came in order
         return Found(rows[order], batches[order])
 
     def first_steps(self, positions: Positions, never: int) -> NDArray[np.int64]:

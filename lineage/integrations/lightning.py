@@ -1,0 +1,159 @@
+"""Lightning: a callback that watches a trainer, and a trainer driven by a program.
+
+Lightning's callbacks see no indexes, and its loops may fetch ahead. So the watched loader hands the
+positions of each batch to a queue, and the callback takes them out when the batch begins.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from lineage.errors import ProgramError, RunError
+from lineage.integrations.torch.driven import loaded
+from lineage.integrations.torch.noting import Name, Watched, noting
+from lineage.integrations.torch.observed import Gradients, numbered
+from lineage.schedule.contract import Positions
+from lineage.store import Store
+from lineage.training.batch import Handle
+from lineage.training.observed import Observed, OnUnknown, Watch
+from lineage.training.observed import observe as observe_loop
+from lineage.training.run import Run, Stateful
+
+
+class Observer(Callback):
+    """Watches a trainer's fit; see `observe`. Its loader must come from ``watch``."""
+
+    def __init__(self, run: Observed, hooks: ExitStack) -> None:
+        self._run = run
+        self._hooks = hooks
+        self._fetched: deque[Positions] = deque()
+
+    @property
+    def id(self) -> str:
+        """The run's typed id, ``run-…``."""
+        return self._run.id
+
+    def watch(self, loader: DataLoader[Any], record: Name | None = None) -> Watched:
+        """The loader to give to the trainer; ``record`` names the record of a sample.
+
+        Raises:
+            ProgramError: without ``record``, the dataset cannot be matched.
+        """
+        noted = noting(loader, self._run.locator, record)
+        return Watched(noted, self._fetched.append, self._fetched.clear)
+
+    def on_train_start(
+        self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"
+    ) -> None:
+        """Watch the optimizers, which exist by now, and keep them with the module."""
+        self._run.continues(trainer.global_step)
+        self._run.track(**_state(trainer, pl_module))
+        Gradients(self._run, trainer.optimizers, self._hooks)
+
+    def on_train_batch_start(
+        self,
+        trainer: "lightning.Trainer",
+        pl_module: "lightning.LightningModule",
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """The oldest batch that was fetched begins."""
+        if not self._fetched:
+            raise RunError(
+                f"batch {batch_idx} of run {self.id} comes from a loader that is not watched",
+                hint="trainer.fit(module, observer.watch(loader))",
+            )
+        self._run.draw(self._fetched.popleft())
+
+    def on_save_checkpoint(
+        self,
+        trainer: "lightning.Trainer",
+        pl_module: "lightning.LightningModule",
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Keep a checkpoint beside each of the trainer's."""
+        if self._run.unkept:
+            self._run.checkpoint()
+
+
+@contextmanager
+def observe(
+    store: Store,
+    dataset: str,
+    name: str,
+    *,
+    on_unknown: OnUnknown = "stop",
+    keep_order: bool = False,
+    retrain: Sequence[str] | None = None,
+    resume: str | None = None,
+) -> Iterator[Observer]:
+    """Watch the trainer that gets this callback, as it trains model ``name`` on a dataset.
+
+    ``trainer.fit`` must get its loader from the callback's ``watch``, and belongs into the block;
+    at its end the last state is published. The arguments are those of the observation of plain
+    PyTorch. To go on with a run, ``resume`` it and let the trainer go on from the checkpoint it
+    saved last.
+
+    Raises:
+        NotFoundError: there is no such dataset or run.
+        RunError: the run is complete, is watched by another process, or was no observed one.
+        FencedError: the dataset descends from rows that are being forgotten.
+    """
+    watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
+    with observe_loop(store, dataset, name, {}, watch, resume) as run, ExitStack() as hooks:
+        yield Observer(run, hooks)
+
+
+def fit(
+    run: Run,
+    handle: Handle,
+    trainer: "lightning.Trainer",
+    module: "lightning.LightningModule",
+    loader: DataLoader[Any],
+) -> None:
+    """Fit a module inside a program: the trainer's only epoch is the run, a step a batch.
+
+    Module, optimizers and learning rate schedulers are tracked. The trainer counts steps and epochs
+    from 0 wherever the run starts, so schedulers must go by the step.
+
+    Raises:
+        ProgramError: the trainer has several epochs, accumulates gradients, or ends early; the
+            loader makes no batches of items.
+    """
+    if (trainer.max_epochs, trainer.accumulate_grad_batches) != (1, 1):
+        raise ProgramError(
+            "the trainer of a program has one epoch, whose batches are optimizer steps",
+            hint="Trainer(max_epochs=1), and epochs and batch size by the recipe",
+        )
+    loop = loaded(run, handle, loader)
+    trainer.callbacks.append(_Tracker(run))  # type: ignore[attr-defined]
+    trainer.fit(module, loop)
+    loop.finish()
+
+
+class _Tracker(Callback):
+    """Tracks what is trained, once the trainer has made it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_train_start(
+        self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"
+    ) -> None:
+        self._run.track(**_state(trainer, pl_module))
+
+
+def _state(
+    trainer: "lightning.Trainer", module: "lightning.LightningModule"
+) -> dict[str, Stateful]:
+    schedulers = [each.scheduler for each in trainer.lr_scheduler_configs]
+    return {
+        "model": module,
+        **numbered("optimizer", trainer.optimizers),
+        **numbered("scheduler", schedulers),
+    }

@@ -1,0 +1,221 @@
+"""Lightning trainers, driven by a program and only watched, on the real framework.
+
+A sample carries its own id, and the module notes which ids it is shown in which of the trainer's
+steps: that witness asks no code of ours.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+import lineage
+import unlearn
+from lineage.errors import ProgramError, RunError
+from lineage.integrations import lightning as shell
+from lineage.training.program import load_program
+from storage.catalogue import tables
+
+# What Lightning warns of in itself, in the version that is installed here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+]
+
+PROGRAM = """import lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import lineage
+from lineage.integrations import lightning as shell
+from lineage.integrations.torch import Rows
+
+
+def network():
+    return nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Dropout(0.3), nn.Linear(4, 1))
+
+
+class People(Dataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, item):
+        x = torch.tensor([float(self.rows[item]["x"])]) + 0.1 * torch.randn(1)
+        return {"x": x, "labels": torch.tanh(x)}
+
+
+class Module(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+
+    def training_step(self, batch, _):
+        return nn.functional.mse_loss(self.net(batch["x"]), batch["labels"])
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters())
+        steps = self.trainer.estimated_stepping_batches
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return [optimizer], [{"scheduler": cosine, "interval": "step"}]
+
+
+@lineage.program
+def train(run):
+    people = run.dataset("people")
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    loader = DataLoader(People(Rows(run, people)), batch_size=4, shuffle=True)
+    shell.fit(run, people, trainer, Module(), loader)
+"""
+
+
+class Witness:
+    """Which ids a model was shown, by the step in which it was."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, set[int]] = defaultdict(set)
+
+    def show(self, step: int, numbers: torch.Tensor) -> None:
+        for number in numbers.tolist():
+            self.shown[f"record-{number:04d}"].add(step)
+
+
+class Module(lightning.LightningModule):
+    """A module whose witness is told of every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(1, 1)
+        self.witness = Witness()
+
+    def training_step(self, batch: Any, _: int) -> torch.Tensor:
+        self.witness.show(self.trainer.global_step, batch["number"])
+        return self.net(batch["x"]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())
+
+
+class Stream(IterableDataset[dict[str, Any]]):
+    """Samples without numbers, of which a trainer fetches one ahead to see the end."""
+
+    def __init__(self, people: list[dict[str, Any]]) -> None:
+        self.people = people
+
+    def __iter__(self) -> Any:
+        return iter(self.people)
+
+
+@pytest.fixture
+def people(store: Any, workshop: Any, tmp_path: Path) -> list[dict[str, Any]]:
+    """Thirty registered records of ten people, as samples."""
+    rows = workshop.people(10, 3)
+    file = workshop.written(tmp_path / "people.csv", rows)
+    lineage.add_dataset(store, "people", file, id_columns=("id",), subject_columns=("person",))
+    return [
+        {"x": torch.tensor([row["x"]]), "number": number, "id": row["id"]}
+        for number, row in enumerate(rows)
+    ]
+
+
+def recorded(store: Any, people: Iterable[dict[str, Any]]) -> dict[str, set[int]]:
+    """What lineage says: the steps of each record that any step learned from."""
+    answers = {each["id"]: lineage.who_saw(store, "record", each["id"]) for each in people}
+    assert all(answer.complete is True for answer in answers.values())
+    steps = {name: set().union(*answer.steps.values()) for name, answer in answers.items()}
+    return {name: found for name, found in steps.items() if found}
+
+
+def made(*callbacks: Callback, **options: Any) -> lightning.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"enable_checkpointing": False, "accelerator": "cpu", **quiet, **options}
+    return lightning.Trainer(callbacks=list(callbacks), **options)
+
+
+@pytest.mark.parametrize("schedule", ["stable", "recorded"])
+def test_a_driven_trainer_replays_to_the_bytes_of_its_twin(
+    store: Any, people: list[Any], tmp_path: Path, schedule: Any
+) -> None:
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "trained.py").write_text(PROGRAM)
+    program = load_program("trained.py:train", folder)
+    config = {"out": str(tmp_path / "out")}
+    recipe = lineage.Recipe(
+        epochs=3, batch_size=4, checkpoint_every=5, schedule=schedule, config=config
+    )
+    before = lineage.train(store, program, {"people": "people"}, "m", recipe)
+    request = unlearn.accept(store, "subject", ["person-03"])
+    plan_id, _ = unlearn.make_plan(store, [request.id])
+    unlearn.apply(store, plan_id)
+    found = unlearn.verify_plan(store, plan_id, twin=True)
+    assert (found.statement.claim, found.verdict) == ("replay-verified", "passed")
+    assert found.model_digest == found.twin_digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"accumulate_grad_batches": 3},
+        {"limit_train_batches": 5},
+        {"gradient_clip_val": 0.1, "num_sanity_val_steps": 0},
+    ],
+    ids=str,
+)
+def test_a_watched_trainer_is_witnessed(
+    store: Any, people: list[Any], options: dict[str, Any]
+) -> None:
+    module = Module()
+    with shell.observe(store, "people", "m") as observer:
+        loader = observer.watch(DataLoader(people, batch_size=4, shuffle=True), record="id")
+        made(observer, max_epochs=2, **options).fit(module, loader)
+    assert recorded(store, people) == module.witness.shown
+
+
+def test_what_a_trainer_fetched_ahead_and_dropped_was_never_seen(
+    store: Any, people: list[Any]
+) -> None:
+    module = Module()
+    with shell.observe(store, "people", "m") as observer:
+        loader = observer.watch(DataLoader(Stream(people), batch_size=4), record="id")
+        made(observer, max_epochs=3, limit_train_batches=3).fit(module, loader)
+    assert recorded(store, people) == module.witness.shown
+    assert len(module.witness.shown) == 12
+
+
+def test_a_trainers_checkpoints_have_a_checkpoint_each(
+    store: Any, people: list[Any], tmp_path: Path, workshop: Any
+) -> None:
+    with shell.observe(store, "people", "m") as observer:
+        trainer = made(observer, max_epochs=3, enable_checkpointing=True, default_root_dir=tmp_path)
+        trainer.fit(Module(), observer.watch(DataLoader(people, batch_size=5), record="id"))
+    kept = workshop.rows_of(store, tables.Checkpoint)
+    assert sorted(each.step for each in kept) == [6, 12, 18]
+
+
+def test_a_loader_that_is_not_watched_stops_training(store: Any, people: list[Any]) -> None:
+    with (
+        pytest.raises(RunError, match="comes from a loader that is not watched"),
+        shell.observe(store, "people", "m") as observer,
+    ):
+        made(observer, max_epochs=1).fit(Module(), DataLoader(people, batch_size=4))
+
+
+def test_a_driven_trainer_has_one_epoch_of_steps(people: list[Any]) -> None:
+    several: Any = made(max_epochs=2)
+    with pytest.raises(ProgramError, match="has one epoch, whose batches are optimizer steps"):
+        shell.fit(*[None, None, several, Module(), DataLoader(people)])  # type: ignore[arg-type]
