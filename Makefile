@@ -6,6 +6,7 @@ SOAK_SECONDS ?= 600
 
 BIN := $(VENV)/bin
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 PIP_INSTALL := -m pip install -q -c constraints.txt
 SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
@@ -41,7 +42,7 @@ core: .venv-core/bin/pip ## Install without extras and use the core there: no to
 	@.venv-core/bin/python tests/core_without_torch.py
 	@.venv-core/bin/expunge --help > /dev/null
 
-bench: $(DEV) ## Run every benchmark and print one table (results: benchmarks/results/)
+bench: $(BENCH) ## Run every benchmark and print one table (results: benchmarks/results/)
 	@mkdir -p benchmarks/results
 	@failed=; \
 	for script in benchmarks/[a-z]*.py; do \
@@ -64,13 +65,13 @@ docs: $(DEV) ## Build the documentation into docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean: ## Remove what was built (the environment .venv and stores .expunge stay)
-	@rm -rf .venv-core build dist docs/_build benchmarks/results .coverage .coverage.* \
+	@rm -rf .venv-core .venv-peers build dist docs/_build benchmarks/results .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find storage lineage unlearn tests benchmarks examples docs \
 		-name __pycache__ -type d -prune -exec rm -rf {} +
 
-# `dev` contains `demo`, so either stamp says that the demo can run.
-$(DEV) $(VENV)/.installed-demo: $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
+# `dev` and `bench` contain `demo`, so any of these stamps says that the demo can run.
+$(DEV) $(BENCH) $(VENV)/.installed-demo: $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing expunge[$*] into $(VENV): minutes where torch must be downloaded, once ..." >&2
 	@$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
 	@touch $@ $(VENV)/.installed-demo

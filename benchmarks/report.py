@@ -15,16 +15,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number; it meets its target by being no larger."""
+    """One measured number, None where it could not be; it meets its target by being no larger."""
 
     name: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
 
     @property
     def met(self) -> bool | None:
-        return None if self.target is None else self.value <= self.target
+        if self.value is None or self.target is None:
+            return None
+        return self.value <= self.target
 
 
 def finish(
@@ -53,11 +55,11 @@ def lines(documents: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     yield "benchmark", "figure", "value", "target", "met"
     for document in documents:
         for figure in document["figures"]:
-            unit, target = figure["unit"], figure["target"]
+            value, unit, target = figure["value"], figure["unit"], figure["target"]
             yield (
                 document["benchmark"],
                 figure["name"],
-                f"{figure['value']:.4g} {unit}",
+                "–" if value is None else f"{value:.4g} {unit}",
                 "–" if target is None else f"≤ {target:g} {unit}",
                 {None: "", True: "yes", False: "NO"}[figure["met"]],
             )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from lineage.data.closure import Closure, closure
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import Exposure, exposures
-from lineage.provenance.graph import graph, reached
-from lineage.provenance.model import NodeKind
+from lineage.provenance.graph import edges, reached
+from lineage.provenance.model import NodeKind, kind_of
 from lineage.store import Store
 
 
@@ -31,12 +31,12 @@ def impact(store: Store, positions: Positions) -> Impact:
     """Walk influence from records (dataset id → positions) to its end; complete or an error."""
     affected = closure(store, positions)
     entered = tuple(exposures(store, affected.everything))
+    sources = [node for each in entered for node in (*each.segments, *each.fits)]
     with store.catalogue.read() as session:
-        view = graph(session)
-    tainted = reached(view, (node for each in entered for node in (*each.segments, *each.fits)))
+        tainted = reached(edges(session), sources)
     kinds: dict[NodeKind, set[str]] = {kind: set() for kind in NodeKind}
     for node in tainted:
-        kinds[view.nodes[node]["node"].kind].add(node)
+        kinds[kind_of(node)].add(node)
     return Impact(
         affected,
         entered,

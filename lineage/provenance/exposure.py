@@ -1,7 +1,9 @@
 """Which segments and fitted artefacts some records entered: drawn from schedules, never stored."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +84,17 @@ class _RunRecord:
     first_step: int
     inputs: Mapping[str, str]
     fits: tuple[tables.Fit, ...]
-    segments: tuple[tables.Segment, ...]
+    segments: tuple["_Lap", ...]
     ends: NDArray[np.int64]
+
+
+class _Lap(NamedTuple):
+    """A segment: its steps from ``first_step`` to ``end``, of which some were ``skipped``."""
+
+    id: str
+    first_step: int
+    skipped: int
+    end: int
 
 
 def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
@@ -91,25 +102,34 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
         select(tables.RunInput.run_id)
         .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
         .where(tables.DatasetVersion.dataset_id.in_(list(datasets)))
+        .distinct()
     )
+    given: dict[str, dict[str, str]] = defaultdict(dict)
+    fits: dict[str, list[tables.Fit]] = defaultdict(list)
+    laps: dict[str, list[_Lap]] = defaultdict(list)
+    for each in session.scalars(select(tables.RunInput).where(tables.RunInput.run_id.in_(touched))):
+        given[each.run_id][each.alias] = each.version_id
+    for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(touched))):
+        fits[fit.run_id].append(fit)
+    segment, checkpoint = tables.Segment, tables.Checkpoint
+    for run_id, lap, first_step, skipped, end in session.execute(
+        select(segment.run_id, segment.id, segment.first_step, segment.skipped, checkpoint.step)
+        .join(checkpoint, checkpoint.id == segment.checkpoint_id)
+        .where(segment.run_id.in_(touched))
+        .order_by(segment.run_id, checkpoint.step)
+    ):
+        laps[run_id].append(_Lap(lap, first_step, skipped, end))
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
     ):
-        laps = session.execute(
-            select(tables.Segment, tables.Checkpoint.step)
-            .join(tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id)
-            .where(tables.Segment.run_id == run.id)
-            .order_by(tables.Checkpoint.step)
-        ).all()
-        given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
         yield _RunRecord(
             run.id,
             RunSpec.model_validate(run.specification),
             run.first_step,
-            {each.alias: each.version_id for each in given},
-            tuple(session.scalars(select(tables.Fit).where(tables.Fit.run_id == run.id))),
-            tuple(segment for segment, _ in laps),
-            np.array([step for _, step in laps], np.int64),
+            given[run.id],
+            tuple(fits[run.id]),
+            tuple(laps[run.id]),
+            np.array([lap.end for lap in laps[run.id]], np.int64),
         )
 
 
@@ -167,8 +187,8 @@ def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[n
     sizes = schedule.sizes(records)
     small = np.flatnonzero(sizes < run.spec.min_batch)
     skipped = [np.empty(0, np.int64)]
-    for segment, end in zip(run.segments, run.ends, strict=True):
-        mine = small[(small >= segment.first_step) & (small < end)]
-        if len(mine) == segment.skipped:
+    for lap in run.segments:
+        mine = small[(small >= lap.first_step) & (small < lap.end)]
+        if len(mine) == lap.skipped:
             skipped.append(mine)
     return np.concatenate(skipped)

@@ -17,6 +17,26 @@ class NodeKind(StrEnum):
     PUBLICATION = "publication"
 
 
+_PREFIXES = {
+    "dsv": NodeKind.DATASET_VERSION,
+    "tf": NodeKind.TRANSFORM,
+    "fit": NodeKind.FIT,
+    "seg": NodeKind.SEGMENT,
+    "ckpt": NodeKind.CHECKPOINT,
+    "mv": NodeKind.MODEL_VERSION,
+    "pub": NodeKind.PUBLICATION,
+}
+
+
+def kind_of(identifier: str) -> NodeKind:
+    """The kind of a node, which its typed id tells.
+
+    >>> kind_of("seg-0123456789")
+    <NodeKind.SEGMENT: 'segment'>
+    """
+    return _PREFIXES[identifier.partition("-")[0]]
+
+
 class Semantics(StrEnum):
     """How an edge behaves when what it comes from is forgotten."""
 

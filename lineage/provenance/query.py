@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from lineage.data.closure import closure
 from lineage.data.identity import erasure, resolve
 from lineage.provenance.exposure import Exposure, exposures, incomplete_runs
-from lineage.provenance.graph import graph, influence, reached
+from lineage.provenance.graph import edges, graph, influence, reached
 from lineage.provenance.model import Node, NodeKind
 from lineage.store import Store
 from storage.catalogue import tables
@@ -102,7 +102,7 @@ def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
     with store.catalogue.read() as session:
         view = graph(session)
         sources = [node for each in entered for node in (*each.segments, *each.fits)]
-        tainted = reached(view, sources)
+        tainted = reached(edges(session), sources)
         nodes = [view.nodes[node]["node"] for node in sorted(tainted)]
         checkpoints = _of(nodes, NodeKind.CHECKPOINT)
         purged = _purged(session, checkpoints)

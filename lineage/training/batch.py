@@ -35,17 +35,20 @@ class Batch:
     """Some present records: their columns as NumPy arrays, in scheduled order, and their ``keys``.
 
     ``batch["x"]`` is gathered when asked for: (n,) for a plain column, (n, d) for a vector column.
-    ``keys`` (n,) are the keyed hashes that the schedule knows the records by.
+    ``keys`` (n,) are the keyed hashes that the schedule knows the records by. ``total`` is the
+    number of records that the optimizer step learns from, over all micro-batches and processes.
     """
 
-    __slots__ = ("_column", "_rows", "keys")
+    __slots__ = ("_column", "_rows", "keys", "total")
 
     def __init__(
         self,
         column: Callable[[str], NDArray[np.generic]],
         rows: NDArray[np.integer],
         keys: NDArray[np.uint64],
+        total: int | None = None,
     ) -> None:
+        self.total = len(rows) if total is None else total
         self._column = column
         self._rows = rows
         self.keys = keys
@@ -64,4 +67,4 @@ class Batch:
         Together they still make up one optimizer step.
         """
         for rows in np.array_split(np.arange(len(self)), min(parts, len(self))):
-            yield Batch(self._column, self._rows[rows], self.keys[rows])
+            yield Batch(self._column, self._rows[rows], self.keys[rows], self.total)

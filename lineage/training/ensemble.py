@@ -39,7 +39,8 @@ class Recipe:
     ``schedule`` is ``stable``, or ``recorded`` where the program draws an order of its own: then
     it has no shards and no slices, and ``batch_size`` is its sampler's to say. ``start`` is a
     checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``refreeze`` takes
-    the present sizes for nominal, instead of those of the first train.
+    the present sizes for nominal, instead of those of the first train. ``world_size`` processes
+    train together; a step is passed over where one would have fewer than ``min_batch`` records.
     """
 
     shards: int = 1
@@ -55,6 +56,7 @@ class Recipe:
     restore: tuple[str, ...] = ("model",)
     refreeze: bool = False
     schedule: Literal["stable", "recorded"] = "stable"
+    world_size: int = 1
 
 
 def train(
@@ -308,9 +310,10 @@ def _specification(
         handles={name: handle_spec(version, lengths[name]) for name, version in inputs.items()},
         config=dict(recipe.config or {}),
         restore=recipe.restore if recipe.start else (),
-        min_batch=recipe.min_batch,
+        min_batch=recipe.min_batch * recipe.world_size,
         checkpoint_every=recipe.checkpoint_every,
         threads=recipe.threads,
+        world_size=recipe.world_size,
     )
 
 

@@ -122,7 +122,7 @@ def _flat(environment: Environment) -> dict[str, str]:
     return flat
 
 
-def fingerprint(*, uses_torch: bool) -> Environment:
+def fingerprint(*, uses_torch: bool, world_size: int = 1) -> Environment:
     """The environment as it is now; take it inside :func:`deterministic`, where programs run.
 
     Imports torch only where the program uses it.
@@ -147,7 +147,7 @@ def fingerprint(*, uses_torch: bool) -> Environment:
         machine=platform.machine(),
         cpu=_cpu(),
         blas=tuple(_described(each) for each in blas),
-        world_size=1,
+        world_size=world_size,
         variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
         **fields,
     )

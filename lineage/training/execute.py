@@ -24,8 +24,9 @@ from lineage.training.order import DrawnSchedule, Order
 from lineage.training.program import Program, load_program
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Run
-from lineage.training.seeds import drawing, seeder
+from lineage.training.seeds import RANKS, drawing, seeder
 from lineage.training.specification import RunSpec
+from lineage.training.team import Alone, Team, TeamRecorder, launch
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from storage.exposures import Log
@@ -53,7 +54,12 @@ def execute(
                 hint=f"run its script again, with observe(…, resume={run_id!r})",
             )
     with claimed(store, run_id) as row:
-        _execute(store, row, until, allow_changed)
+        size = RunSpec.model_validate(row.specification).world_size
+        if size > 1:
+            launch(store, run_id, size, until, allow_changed=allow_changed)
+        else:
+            execute_in(Alone(), store, run_id, until, allow_changed=allow_changed)
+        recordings.settle(store, run_id)
 
 
 @contextmanager
@@ -81,17 +87,23 @@ def claimed(store: Store, run_id: str) -> Iterator[tables.Run]:
             )
 
 
-def _execute(store: Store, row: tables.Run, until: int | None, allow_changed: bool) -> None:
+def execute_in(
+    team: Team, store: Store, run_id: str, until: int | None, *, allow_changed: bool
+) -> None:
+    """Execute a claimed run as a process of a team; see `execute`."""
+    with store.catalogue.read() as session:
+        row = session.get_one(tables.Run, run_id)
     spec = RunSpec.model_validate(row.specification)
     program = pinned_program(store, row.program_id, allow_changed=allow_changed)
     inputs = open_inputs(store, row.id)
     check_versions(store, inputs.values())
     start = start_of(store, row)
     with deterministic(threads=spec.threads, uses_torch=program.uses_torch):
-        environment = record_environment(store, uses_torch=program.uses_torch)
+        uses_torch = program.uses_torch
+        environment = record_environment(store, uses_torch=uses_torch, world_size=team.size)
         with recording(store, row.id) as log:
             recorder = StoreRecorder(store, row.id, environment.digest, inputs, log)
-            run = prepared(spec, inputs, recorder, start, Run, program)
+            run = prepared(spec, inputs, recorder, start, Run, program, team)
             run.until = until
             _seed_by_step(run, spec, program)
             program(run)
@@ -100,7 +112,6 @@ def _execute(store: Store, row: tables.Run, until: int | None, allow_changed: bo
             f"the program returned after step {run.step} of {run.end}",
             hint="loop over run.batches to its end",
         )
-    recordings.settle(store, row.id)
 
 
 @contextmanager
@@ -140,6 +151,7 @@ def prepared(
     start: Start,
     kind: type[R],
     program: Program,
+    team: Team = Alone(),  # noqa: B008
 ) -> R:
     """A run ready to be given to its program."""
     schedule, arrange = None, None
@@ -151,8 +163,9 @@ def prepared(
         spec,
         inputs,
         schedule,
-        recorder,
+        recorder if team.size == 1 else TeamRecorder(recorder, team),
         arrange=arrange,
+        rank=team.rank,
         start=start.state,
         first_step=start.step,
         consumed=start.consumed,
@@ -174,7 +187,7 @@ def _arranged(recorder: StoreRecorder, spec: RunSpec, order: Order, *, uses_torc
     if exposures.batches.step.max(initial=-1) >= drawn.steps:
         raise ProgramError(
             f"the program's order has {drawn.steps} steps, and more were recorded",
-            hint="its sampler must be as long as it was: count range(len(handle)), which is nominal",
+            hint="its sampler must be as long as before: len(handle) is nominal, count by that",
         )
     return RecordedSchedule(exposures, drawn.steps)
 
@@ -210,9 +223,9 @@ def open_inputs(store: Store, run_id: str) -> dict[str, Version]:
     return {alias: open_version(store, version_id) for alias, version_id in versions.items()}
 
 
-def record_environment(store: Store, *, uses_torch: bool) -> Environment:
+def record_environment(store: Store, *, uses_torch: bool, world_size: int = 1) -> Environment:
     """Fingerprint this environment and make sure that the catalogue knows it."""
-    environment = fingerprint(uses_torch=uses_torch)
+    environment = fingerprint(uses_torch=uses_torch, world_size=world_size)
     with store.catalogue.write() as session:
         if session.get(tables.Environment, environment.digest) is None:
             session.add(
@@ -266,7 +279,7 @@ def _seed_by_step(run: Run, spec: RunSpec, program: Program) -> None:
         nonlocal sow
         if sow is None:
             sow = seeder(
-                spec.seed,
+                (spec.seed + run.rank * RANKS) % 2**63,
                 uses_torch=program.uses_torch,
                 numpy="numpy" in run.generators,
                 python="random" in run.generators,

@@ -1,6 +1,6 @@
 """The recordings of runs: drawn while they train, compacted when done, opened to answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import RecordingError
-from storage.exposures import Exposures, File, Kind, Log, compact
+from storage.exposures import Exposures, File, Kind, Log, compact, merge
 
 
 def begin(session: Session, store: Store, run_id: str | None, *, ordered: bool = True) -> str:
@@ -49,12 +49,17 @@ def open_log(
     told: Callable[[NDArray[np.uint32]], object] = lambda records: None,
 ) -> Log:
     """A log that goes on where the recording ends."""
-    last = select(func.max(tables.RecordingFile.last)).where(
-        tables.RecordingFile.recording_id == recording_id,
-        tables.RecordingFile.kind.in_((Kind.LOG, Kind.BATCHES)),
-    )
-    with store.catalogue.read() as session:
-        return Log(store.objects, session.scalar(last) or 0, told)
+    return Log(store.objects, _next_batch(store, recording_id), told)
+
+
+def merged(
+    store: Store,
+    recording_id: str,
+    logs: Sequence[File],
+    told: Callable[[NDArray[np.uint32]], object],
+) -> File | None:
+    """What several processes drew at the same time as one log, which goes on as `open_log` does."""
+    return merge(store.objects, logs, _next_batch(store, recording_id), told)
 
 
 def add(session: Session, store: Store, recording_id: str, *files: File) -> None:
@@ -104,7 +109,7 @@ def settle(store: Store, run_id: str) -> None:
                 tables.RecordingFile.kind == Kind.LOG.value,
             )
         )
-    _drop(store, {log.object for log in logs})
+    drop(store, {log.object for log in logs})
 
 
 def open_recording(store: Store, recording_id: str) -> Exposures:
@@ -124,7 +129,16 @@ def schedule_of(store: Store, run_id: str, spec: RunSpec, salt: bytes) -> Schedu
     return RecordedSchedule(exposures, int(recorded[-1]) + 1 if len(recorded) else 0)
 
 
-def _drop(store: Store, objects: set[str]) -> None:
+def _next_batch(store: Store, recording_id: str) -> int:
+    last = select(func.max(tables.RecordingFile.last)).where(
+        tables.RecordingFile.recording_id == recording_id,
+        tables.RecordingFile.kind.in_((Kind.LOG, Kind.BATCHES)),
+    )
+    with store.catalogue.read() as session:
+        return session.scalar(last) or 0
+
+
+def drop(store: Store, objects: set[str]) -> None:
     """Delete objects but those that another recording shares: equal logs are one object."""
     of_others = select(tables.RecordingFile.object).where(tables.RecordingFile.object.in_(objects))
     with store.catalogue.write() as session:

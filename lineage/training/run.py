@@ -85,6 +85,7 @@ class Run:
     ``step`` counts nominal optimizer steps done; ``until`` is where this execution ends (None: with
     the schedule). ``start`` is the state to restore, at ``first_step``. ``arrange`` makes the
     schedule out of an order that the program draws; without it ``schedule`` is known beforehand.
+    ``rank`` is the number of this process among the ``world_size`` that train together.
     """
 
     def __init__(
@@ -95,12 +96,15 @@ class Run:
         recorder: Recorder,
         *,
         arrange: Callable[[Order], Forward] | None = None,
+        rank: int = 0,
         start: Mapping[str, object],
         first_step: int,
         consumed: str,
     ) -> None:
         self.config = Config(**spec.config)
         self.step = first_step
+        self.rank = rank
+        self.world_size = spec.world_size
         self.until: int | None = None
         self.tracked: dict[str, Stateful] = {}
         self.predict: Predictor | None = None
@@ -267,7 +271,7 @@ class Run:
             for step in range(max(self.step, epoch.first), min(self.end, epoch.steps.stop)):
                 rows = epoch.rows(step)
                 if len(rows) >= self._spec.min_batch:
-                    yield step, rows
+                    yield step, rows[self.rank :: self.world_size]
 
     @property
     def _arranged(self) -> Forward:
@@ -304,7 +308,8 @@ class Run:
                     unread = high
                 else:
                     self.seed(step)
-                    yield Batch(column, rows[low:high], keys[low:high])
+                    share = slice(low + self.rank, high, self.world_size)
+                    yield Batch(column, rows[share], keys[share], high - low)
                     if visited is not None:
                         visited(step, rows[low:high])
                 low = high

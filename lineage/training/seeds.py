@@ -13,6 +13,7 @@ _GAMMA = 0x9E3779B97F4A7C15
 _BLOCK = 1024
 DRAWING = 0xD6E8FEB86659FD93
 LOADING = 0xA0761D6478BD642F
+RANKS = 0xE7037ED1A0B428DB
 
 
 def seeds_for(run_seed: int, first_step: int, count: int) -> list[int]:

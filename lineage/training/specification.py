@@ -14,7 +14,8 @@ class RunSpec(BaseModel):
 
     ``handles`` says per alias what a program may know of a dataset: nominal length, columns and
     numbers of categories. ``train`` is the alias whose records the schedule spreads over steps.
-    ``restore`` names the tracked objects that a start from another run's checkpoint fills.
+    ``restore`` names the tracked objects that a start from another run's checkpoint fills. With a
+    ``world_size``, so many processes train together, each on its share of every batch.
 
     Raises:
         ProgramError: a setting in ``config`` has no exact canonical JSON.
@@ -30,6 +31,7 @@ class RunSpec(BaseModel):
     min_batch: int = Field(default=2, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
+    world_size: int = Field(default=1, ge=1)
 
     @field_validator("config")
     @classmethod

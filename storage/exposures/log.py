@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from storage.errors import RecordingError
 from storage.exposures.files import LARGEST_BATCH, File, Kind, Writer
+from storage.exposures.pieces import pieces
 from storage.objects import Objects
 
 BLOCK = 2**18
@@ -23,6 +25,9 @@ BLOCK = 2**18
 
 PAUSE = 0.05
 """Seconds between two looks of the encoding thread at what has been appended."""
+
+FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, RecordingError)
+"""What can go wrong on the thread; each is kept for `seal`, which would wait for ever without."""
 
 Records = NDArray[np.integer] | Sequence[int]
 """Positions of the records of a batch, in order."""
@@ -104,7 +109,7 @@ class Log:
     def _add(self, batch: _Batch) -> None:
         try:
             self._draft.add(*batch)
-        except Exception as error:  # whatever it is: without an answer, `seal` would wait for ever
+        except FAULTS as error:
             self._failure = _unwritten(batch[0], error)
 
     def _finish(self, done: "Future[File | None]") -> None:
@@ -114,7 +119,7 @@ class Log:
                 self._draft = _Draft(self._objects, self._draft.next_batch, self._told)
                 done.set_result(sealed)
                 return
-            except Exception as error:
+            except FAULTS as error:
                 self._failure = _unwritten(self._draft.last_step, error)
         done.set_exception(self._failure)
 
@@ -191,6 +196,33 @@ class _Draft:
                     step=self.last_step,
                 )
         return records.astype(np.uint32)
+
+
+def merge(
+    objects: Objects,
+    logs: Sequence[File],
+    first_batch: int,
+    told: Callable[[NDArray[np.uint32]], object],
+) -> File | None:
+    """One log of what several processes drew at the same time: step by step, process by process.
+
+    The logs stay. ``first_batch`` and ``told`` are as of `Log`.
+
+    Raises:
+        CorruptObjectError: a log is missing or damaged.
+    """
+    drawn: list[_Batch] = []
+    for log in logs:
+        for piece in pieces(objects.open(log.object)):
+            batches = np.split(piece.records, np.cumsum(piece.sizes)[:-1])
+            drawn += zip(piece.steps.tolist(), batches, piece.applied.tolist(), strict=True)
+    draft = _Draft(objects, first_batch, told)
+    try:
+        for batch in sorted(drawn, key=itemgetter(0)):
+            draft.add(*batch)
+        return draft.seal()
+    finally:
+        draft.drop()
 
 
 def _unwritten(step: int, error: Exception) -> Exception:

@@ -45,6 +45,14 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
     help="Steps with fewer records are passed over.",
 )
 @click.option("--checkpoint-every", metavar="STEPS", type=AT_LEAST_ONE, help="Besides slice ends.")
+@click.option(
+    "--processes",
+    "world_size",
+    type=AT_LEAST_ONE,
+    default=1,
+    show_default=True,
+    help="Processes that train together (torch, gloo), each on its share of a batch.",
+)
 @click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True)
 @click.option("--refreeze", is_flag=True, help="Take the present sizes for nominal ones.")
 @click.option(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from lineage.data.closure import closure
 from lineage.data.identity import resolve
 from lineage.provenance.exposure import exposures
+from lineage.provenance.graph import edges as links
 from lineage.provenance.graph import graph, influence, reached
 from lineage.provenance.model import SEMANTICS, EdgeKind, NodeKind, Semantics
 from lineage.training.ensemble import Recipe
@@ -96,9 +97,9 @@ def seen(
         positions = resolve(lived.store, kind, [name], within)[name]
         found = exposures(lived.store, closure(lived.store, positions).everything)
         with lived.store.catalogue.read() as session:
-            view = graph(session)
+            view, every = graph(session), list(links(session))
         sources = [node for each in found for node in (*each.segments, *each.fits)]
-        yield Seen(lived, view, reached(view, sources))
+        yield Seen(lived, view, reached(every, sources))
 
 
 LAPS = (
@@ -180,6 +181,6 @@ def test_taint_ends_at_the_publications_of_a_version(histories: ModuleType) -> N
         with it.lived.store.catalogue.write() as session:
             session.add(publication)
         with it.lived.store.catalogue.read() as session:
-            view = graph(session)
-        assert reached(view, [version]) == {version, publication.id}
+            view, every = graph(session), list(links(session))
+        assert reached(every, [version]) == {version, publication.id}
         assert nx.descendants(influence(view), publication.id) == set()

@@ -1,0 +1,159 @@
+"""Time what watching a torch loop adds to each step of about 5 ms, beside the same loop unwatched.
+
+Two equal networks are trained in turns of 32 steps: one on a watched loader, one on a loader of its
+own, both of batches of 256 from a ``TensorDataset``. One thread computes, as overhead.py does it.
+
+python benchmarks/watching.py [--json out.json]
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from report import Figure, finish
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lineage
+from lineage.integrations.torch import observe
+from storage.exposures import Log
+
+RECORDS, FEATURES, WIDTH, BATCH = 100_000, 64, 256, 256
+STEPS, TURN, WARM = 4_096, 32, 64
+APPEND, APPEND_P99, SHARE = 5.0, 50.0, 1.0
+
+
+class Side:
+    """A loop under the clock; microseconds a step to load a batch, and to learn from it."""
+
+    def __init__(self) -> None:
+        self.model = nn.Sequential(
+            nn.Linear(FEATURES, WIDTH),
+            nn.ReLU(),
+            nn.Linear(WIDTH, WIDTH),
+            nn.ReLU(),
+            nn.Linear(WIDTH, 10),
+        )
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
+        self.laps: list[tuple[float, float]] = []
+
+    def steps(self, batches: Iterator[Any], count: int) -> None:
+        for _ in range(count):
+            began = time.perf_counter_ns()
+            x, y = next(batches)
+            loaded = time.perf_counter_ns()
+            loss = nn.functional.cross_entropy(self.model(x), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.laps.append(((loaded - began) / 1e3, (time.perf_counter_ns() - loaded) / 1e3))
+
+
+class Appending:
+    """``Log.append`` under the clock (µs)."""
+
+    def __init__(self) -> None:
+        self.laps: list[float] = []
+        append = Log.append
+
+        def timed(log: Log, step: int, records: Any, applied: bool = True) -> None:
+            began = time.perf_counter_ns()
+            append(log, step, records, applied)
+            self.laps.append((time.perf_counter_ns() - began) / 1e3)
+
+        self.timed = patch.object(Log, "append", timed)
+
+
+def again_and_again(loader: Iterable[Any]) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def loader_of(data: TensorDataset) -> DataLoader[Any]:
+    return DataLoader(data, batch_size=BATCH, shuffle=True)
+
+
+def measure(store: lineage.Store, folder: Path, steps: int) -> dict[str, float]:
+    data = TensorDataset(torch.randn(RECORDS, FEATURES), torch.randint(0, 10, (RECORDS,)))
+    pq.write_table(pa.table({"row": np.arange(RECORDS)}), folder / "rows.parquet")
+    lineage.add_dataset(store, "rows", folder / "rows.parquet")
+    ours, own, appending = Side(), Side(), Appending()
+    with (
+        appending.timed,
+        observe(store, "rows", "watched", optimizer=ours.optimizer, model=ours.model) as run,
+    ):
+        watched = again_and_again(run.watch(loader_of(data)))
+        unwatched = again_and_again(loader_of(data))
+        others = time.process_time() - time.thread_time()
+        for _ in range(0, steps + WARM, TURN):
+            ours.steps(watched, TURN)
+            own.steps(unwatched, TURN)
+        others = time.process_time() - time.thread_time() - others
+        ended = time.perf_counter()
+    closing = time.perf_counter() - ended
+    return {
+        "steps": run.step,
+        **split(ours, own, appending),
+        **afterwards(run.step, others, closing),
+    }
+
+
+def split(ours: Side, own: Side, appending: Appending) -> dict[str, float]:
+    """Medians, in microseconds a step."""
+    (loading, learning), (own_loading, own_learning) = (
+        np.median(side.laps[WARM:], axis=0) for side in (ours, own)
+    )
+    whole, own_whole = (np.median(np.sum(side.laps[WARM:], axis=1)) for side in (ours, own))
+    return {
+        "own_step_us": float(own_whole),
+        "added_us": float(whole - own_whole),
+        "loading_us": float(loading - own_loading),
+        "learning_us": float(learning - own_learning),
+        "append_us": float(np.median(appending.laps[WARM:])),
+        "append_p99_us": float(np.percentile(appending.laps[WARM:], 99)),
+    }
+
+
+def afterwards(steps: int, others: float, closing: float) -> dict[str, float]:
+    """Microseconds a step: what other threads used of a core, and what the end of the run took."""
+    return {"background_us": 1e6 * others / steps, "closing_us": 1e6 * closing / steps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--steps", type=int, default=STEPS, help="about how many steps to time")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        lineage.Store.create(Path(folder, "store")) as store,
+    ):
+        result = measure(store, Path(folder), options.steps)
+    step = result["own_step_us"]
+    share = 100 * (result["added_us"] + result["background_us"]) / step
+    figures = [
+        Figure("a step, unwatched", step / 1e3, "ms"),
+        Figure("append 256 records in the loop", result["append_us"], "µs", APPEND),
+        Figure(
+            "append 256 records in the loop, 99 in 100", result["append_p99_us"], "µs", APPEND_P99
+        ),
+        Figure("added to loading", result["loading_us"], "µs"),
+        Figure("added to learning", result["learning_us"], "µs"),
+        Figure("on another thread", result["background_us"], "µs"),
+        Figure("all of recording, of a step", share, "%", SHARE),
+        Figure("publish and compact at the end, a step", result["closing_us"], "µs"),
+    ]
+    finish("watching", figures, result, options.json, batch=BATCH, torch=torch.__version__)
+
+
+if __name__ == "__main__":
+    main()
