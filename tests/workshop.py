@@ -15,11 +15,15 @@ from lineage.data.version import Version, open_version
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, prepare, train
 from lineage.training.program import Program, load_program
+from lineage.training.recording import open_recording
 from storage import manifests, merkle
 from storage.catalogue import tables
 
 SALT = bytes(range(32))
 RECIPE = Recipe(shards=2, slices=2, epochs=3, batch_size=8, checkpoint_every=6)
+RECORDED: dict[str, Any] = {"shards": 1, "slices": 1, "schedule": "recorded"}
+"""What makes of the recipe one whose order the program draws."""
+
 PEOPLE = 24
 
 
@@ -133,6 +137,11 @@ def assert_consistent(store: Store) -> None:
     for chunk in rows_of(store, tables.Chunk):
         assert store.objects.verify(chunk.manifest)
         assert store.objects.verify(chunk.data)
+    for recording in rows_of(store, tables.Recording):
+        files = rows_of(store, tables.RecordingFile, recording_id=recording.id)
+        assert all(store.objects.verify(file.object) for file in files)
+        visits = sum(file.visits for file in files if file.kind in ("log", "visits"))
+        assert open_recording(store, recording.id).batches.size.sum() == visits
     for checkpoint in rows_of(store, tables.Checkpoint):
         assert len(rows_of(store, tables.Segment, checkpoint_id=checkpoint.id)) == 1
         assert checkpoint.purged_at is not None or store.objects.verify(checkpoint.object)

@@ -88,12 +88,12 @@ class Statement(_Frozen):
 def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement, Verdict]:
     """The strongest claim that the evidence bears, and the verdict beside it.
 
-    A check that failed leaves the lowest rung, and ``failed`` beside it: nothing may be claimed.
+    Where a check failed, or who saw what cannot be told, nothing is claimed.
     """
     caveats = _caveats(evidence)
     fault = _fault(evidence, twins or ())
     if fault:
-        return _say(Claim.EXACT_BY_PROVENANCE, fault, caveats), Verdict.FAILED
+        return _say(Claim.NONE, fault, caveats), Verdict.FAILED
     if evidence.incomplete:
         unknown = f"{', '.join(evidence.incomplete)} was given records that no dataset holds"
         return _say(Claim.NONE, unknown, caveats), Verdict.INCONCLUSIVE

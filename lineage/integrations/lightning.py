@@ -53,7 +53,8 @@ class Observer(Callback):
         """Watch the optimizers, which exist by now, and keep them with the module."""
         self._run.continues(trainer.global_step)
         self._run.track(**_state(trainer, pl_module))
-        Gradients(self._run, trainer.optimizers, self._hooks)
+        for optimizer in trainer.optimizers:
+            Gradients(self._run, optimizer, self._hooks)
 
     def on_train_batch_start(
         self,

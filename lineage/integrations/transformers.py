@@ -45,7 +45,7 @@ class _Observer(TrainerCallback):
         self._run.track(model=model, optimizer=optimizer, scheduler=about["lr_scheduler"])
         handle = model.register_forward_pre_hook(self._arrive, with_kwargs=True, prepend=True)
         self._hooks.callback(handle.remove)
-        Gradients(self._run, [optimizer], self._hooks)
+        Gradients(self._run, optimizer, self._hooks)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 
 from lineage.data.dataset import head
+from lineage.data.fences import check_versions
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError, UnknownRecordError
 from lineage.schedule import RecordedSpec
@@ -40,7 +41,7 @@ from lineage.training.model import find_version
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Stateful
 from lineage.training.specification import RunSpec
-from lineage.training.window import Window
+from lineage.training.window import Drawn, Window
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.exposures import File, Log
@@ -85,18 +86,36 @@ class Observed:
         self._recorder = recorder
         self._log = log
         self._chain = chain
-        self._tracked = tracked
+        self._tracked = dict(tracked)
         self._watch = watch
-        self._window = Window(log.append, step)
+        self.step = step
+        self._windows: list[Window] = []
         self._kept = step
         self._since = time.perf_counter()
         self._drawn = 0
         self._unknown = 0
 
-    @property
-    def step(self) -> int:
-        """Optimizer steps done."""
-        return self._window.step
+    def track(self, **objects: Stateful) -> None:
+        """Keep more objects in checkpoints, whose state somebody else restores."""
+        self._tracked.update(objects)
+
+    def continues(self, step: int) -> None:
+        """Make sure that a loop that goes on has done as many steps as the last checkpoint knows.
+
+        Raises:
+            RunError: it has not.
+        """
+        if step != self.step:
+            raise RunError(
+                f"the loop goes on after step {step}, and run {self.id} was kept at {self.step}",
+                hint="go on from the state that was saved at that step, or watch a new run",
+            )
+
+    def window(self) -> Window:
+        """The window of one more optimizer whose steps are watched."""
+        window = Window()
+        self._windows.append(window)
+        return window
 
     def draw(self, positions: Positions) -> None:
         """A batch was handed to the loop: the positions of its records, from the locator.
@@ -107,19 +126,32 @@ class Observed:
         if len(positions) and positions.min() < 0:
             positions = self._known(positions)
         self._drawn += 1
-        self._window.draw(positions)
-
-    def gradient(self, *, afresh: bool) -> None:
-        """Gradients were computed; ``afresh`` where those collected before are gone."""
-        self._window.gradient(afresh=afresh)
-
-    def update(self) -> None:
-        """An optimizer step was done."""
-        self._window.update()
+        batch = Drawn(positions)
+        for window in self._windows:
+            window.draw(batch)
 
     def discard(self) -> None:
         """Say that the batch drawn last is not learned from, as after a loss that is no number."""
-        self._window.discard()
+        for window in self._windows:
+            window.discard()
+
+    def update(self, window: Window) -> None:
+        """The optimizer of a window did a step.
+
+        Raises:
+            RunError: no batch was drawn yet, so nobody knows what it learned from.
+        """
+        if not self._drawn:
+            raise RunError(
+                f"run {self.id} did an optimizer step before any watched loader gave it a batch",
+                hint="loop over the loader that watch() returns",
+            )
+        lost, learned = window.update()
+        for batch in lost:
+            self._log.append(self.step, batch.records, False)
+        for batch in learned:
+            self._log.append(self.step, batch.records)
+        self.step += 1
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked, and what was drawn up to here.
@@ -134,7 +166,7 @@ class Observed:
                 f"run {self.id} has done no step since step {self._kept}",
                 hint="keep one after a step of the optimizer that was given to observe",
             )
-        self._window.pause()
+        self._pause()
         visits = self._log.seal()
         self._keep_unknown()
         self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
@@ -150,13 +182,25 @@ class Observed:
         """Whether steps were done since the last checkpoint."""
         return self.step > self._kept
 
+    def _pause(self) -> None:
+        """Write down what the state has seen, and no update has learned from yet, or ever will.
+
+        Such visits belong to the last step that was done; what waits may be learned later.
+        """
+        waiting = dict.fromkeys(batch for window in self._windows for batch in window.pending)
+        for batch in waiting:
+            if not batch.learned:
+                self._log.append(self.step - 1, batch.records, False)
+        for window in self._windows:
+            window.forget_lost()
+
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self._tracked.items()}
 
     def _lap(self, visits: File | None) -> Lap:
         seconds = time.perf_counter() - self._since
         given = 0 if visits is None else visits.visits
-        return Lap(self._kept, given, 0, seconds, self._chain.digest())
+        return Lap(self._kept, given, 0, seconds, self._chain.link())
 
     def _known(self, positions: Positions) -> Positions:
         if self._watch.on_unknown == "stop":
@@ -212,17 +256,24 @@ class Chain:
     """The keyed chain hash of what was consumed; it goes on from an earlier one."""
 
     def __init__(self, version: Version, consumed: str) -> None:
-        self._records = version.present.records
-        self._hash = blake2b(bytes.fromhex(consumed), digest_size=32, key=version.salt)
+        records = version.present.records
+        self._keys = np.zeros(version.row.rows, np.uint64)
+        self._keys[records.positions] = records.keys
+        self._salt = version.salt
+        self._hash = self._after(consumed)
 
     def add(self, positions: NDArray[np.uint32]) -> None:
         """Consume records, in order."""
-        rows = np.searchsorted(self._records.positions, positions)
-        self._hash.update(self._records.keys[rows].data)
+        self._hash.update(self._keys[positions].data)
 
-    def digest(self) -> str:
-        """The hash so far (hex)."""
-        return self._hash.hexdigest()
+    def link(self) -> str:
+        """The hash so far (hex); what comes now goes on from it, as a run that is resumed does."""
+        consumed = self._hash.hexdigest()
+        self._hash = self._after(consumed)
+        return consumed
+
+    def _after(self, consumed: str) -> "blake2b":
+        return blake2b(bytes.fromhex(consumed), digest_size=32, key=self._salt)
 
 
 @contextmanager
@@ -254,6 +305,7 @@ def observe(
     assert drawn is not None
     with claimed(store, run_id) as row:
         inputs = open_inputs(store, run_id)
+        check_versions(store, inputs.values())
         version = next(iter(inputs.values()))
         start = start_of(store, row)
         environment = record_environment(store, uses_torch=watch.uses_torch).digest
@@ -267,6 +319,11 @@ def observe(
             yield run
             if run.unkept:
                 run.checkpoint()
+            elif not run.step:
+                raise RunError(
+                    f"run {run_id} did no optimizer step",
+                    hint="was the optimizer that does the steps given to observe?",
+                )
         finally:
             log.close()
         recording.settle(store, run_id)

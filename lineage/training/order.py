@@ -42,7 +42,6 @@ class DrawnSchedule:
         self._order = order
         self._length = len(order)
         self._seeding = seeding
-        self._drawn: dict[int, Epoch] = {}
         self.steps = epochs * self._length
 
     @property
@@ -54,15 +53,18 @@ class DrawnSchedule:
         """The epochs in order, from the whole epoch that holds step ``start`` to the end.
 
         Raises:
-            ScheduleError: an epoch has another length than was said, or a row that is not there.
+            ScheduleError: ``start`` is outside ``0..steps``; or, while it is drawn, an epoch has
+                another length than was said, or a row that is not there.
         """
-        for number in range(start // self._length, self.steps // self._length):
-            if number not in self._drawn:
-                # Two: a loader that reads ahead is one epoch before the loop that trains.
-                self._drawn = dict(
-                    [*self._drawn.items(), (number, self._draw(number, records))][-2:]
-                )
-            yield self._drawn[number]
+        if not 0 <= start <= self.steps:
+            raise ScheduleError(
+                f"step {start} is not within this run", hint=f"its steps are 0 to {self.steps}"
+            )
+        return self._epochs(records, start // self._length)
+
+    def _epochs(self, records: Records, first: int) -> Iterator[Epoch]:
+        for number in range(first, self.steps // self._length):
+            yield self._draw(number, records)
 
     def _draw(self, number: int, records: Records) -> Epoch:
         with self._seeding(number):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
+from itertools import tee
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lineage.data.version import Version
 from lineage.errors import MissingSettingError, ProgramError
-from lineage.schedule import Forward, Records, shards_of
+from lineage.schedule import Epoch, Forward, Records, shards_of
 from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.checkpoint import Lap
@@ -116,6 +117,7 @@ class Run:
         self._recorder = recorder
         self._start = start
         self._consumed = consumed
+        self._epochs: Iterator[Epoch] | None = None
         self._fits = 0
         self._began = False
         self.seed: Callable[[int], None] = lambda step: None
@@ -265,10 +267,16 @@ class Run:
     def upcoming(self, handle: Handle) -> Iterator[tuple[int, Rows]]:
         """The steps that ``batches`` will hand out, from the present one on, and the rows of each.
 
-        Rows count the present records. For loaders that read ahead of the loop that trains.
+        Rows count the present records. For loaders that read ahead of the loop that trains: what
+        is drawn for them is what that loop gets.
         """
-        for epoch in self._arranged.epochs(self._inputs[handle.alias].present.records, self.step):
-            for step in range(max(self.step, epoch.first), min(self.end, epoch.steps.stop)):
+        records = self._inputs[handle.alias].present.records
+        ahead, self._epochs = tee(self._arranged.epochs(records, self.step))
+        return self._coming(ahead, self.step)
+
+    def _coming(self, epochs: Iterator[Epoch], first: int) -> Iterator[tuple[int, Rows]]:
+        for epoch in epochs:
+            for step in range(max(first, epoch.first), min(self.end, epoch.steps.stop)):
                 rows = epoch.rows(step)
                 if len(rows) >= self._spec.min_batch:
                     yield step, rows[self.rank :: self.world_size]
@@ -295,7 +303,7 @@ class Run:
         fewest, column = self._spec.min_batch, cache(version.column)
         if self.step >= until:
             return
-        for epoch in schedule.epochs(present.records, self.step):
+        for epoch in self._epochs or schedule.epochs(present.records, self.step):
             rows = present.positions[epoch.order]
             keys = present.records.keys[epoch.order]
             begin = max(self.step - epoch.first, 0)

@@ -1,79 +1,79 @@
-"""What becomes of the batches that a loop draws: which optimizer step learned from which.
+"""What becomes of the batches that a loop draws: which update learned from which.
 
-A loop that we only watch draws batches, computes gradients, throws some away and updates. A batch
-belongs to the update that follows on its gradient. Where a loop leaves open what a batch was good
-for, it is taken to have been learned from: an answer may name a step too many, never one too few.
+Of a loop that we only watch we see batches being drawn, gradients arriving, and updates. An update
+learned from every batch that was drawn since the one before, but for those whose gradients were
+thrown away. Where a loop leaves that open, a batch is taken to have been learned from: an answer
+may name a step too many, never one too few.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.exposures.log import Records
 
-Append = Callable[[int, Records, bool], None]
-"""Writes down a step, the records of a batch, and whether the step's update learned from them."""
 
-
-@dataclass(slots=True)
-class _Drawn:
-    """A batch: ``learned`` since a gradient came after it, ``lost`` since that was thrown away."""
+@dataclass(slots=True, eq=False)
+class Drawn:
+    """A batch that was handed to the loop; all windows share it."""
 
     records: Records
     learned: bool = False
-    lost: bool = False
 
 
 class Window:
-    """The batches drawn since the last optimizer step; ``step`` counts the steps that were done."""
+    """The batches drawn since the last update of one optimizer."""
 
-    def __init__(self, append: Append, step: int) -> None:
-        self.step = step
-        self._append = append
-        self._drawn: list[_Drawn] = []
-        self._last: list[_Drawn] = []
-        self._gradients = 0
+    def __init__(self) -> None:
+        self._drawn: list[Drawn] = []
+        self._held: set[Drawn] = set()
+        self._lost: set[Drawn] = set()
+        self._last: Sequence[Drawn] = ()
 
-    def draw(self, records: Records) -> None:
+    @property
+    def holds(self) -> bool:
+        """Whether gradients of some batch have been collected since the last update."""
+        return bool(self._held)
+
+    @property
+    def pending(self) -> Sequence[Drawn]:
+        """What was drawn since the last update."""
+        return self._drawn
+
+    def draw(self, batch: Drawn) -> None:
         """A batch was handed to the loop."""
-        self._drawn.append(_Drawn(records))
+        self._drawn.append(batch)
 
     def gradient(self, *, afresh: bool) -> None:
-        """Gradients were computed; ``afresh`` where those that had been collected are gone."""
-        self._gradients += 1
-        for batch in self._drawn:
-            if afresh and batch.learned:
-                batch.lost = True
-            batch.learned = True
+        """Gradients arrived; ``afresh`` where those that had been collected are gone.
+
+        With them goes what they were of, unless nothing was drawn since: gradients of one batch
+        may be computed several times, after an update too.
+        """
+        if afresh and self._drawn and self._drawn[-1] not in self._held:
+            self._lost |= self._held
+        self._held.update(self._drawn or self._last)
 
     def discard(self) -> None:
-        """The batch drawn last is not learned from."""
-        if self._drawn and not self._drawn[-1].learned:
-            self._drawn[-1].lost = True
+        """The batch drawn last is not learned from, if no gradient of it arrived."""
+        if self._drawn and self._drawn[-1] not in self._held:
+            self._lost.add(self._drawn[-1])
 
-    def update(self) -> None:
-        """An optimizer step was done: it learned from what had a gradient.
+    def update(self) -> tuple[Sequence[Drawn], Sequence[Drawn]]:
+        """The optimizer did a step; returns the batches that were lost before it, and the learned.
 
-        A batch drawn since the last gradient waits for the next step: the loop reads ahead. A step
-        without a new batch, as of a second optimizer, learned from what the one before did. Where
-        no gradient was seen at all, it came by a way that is not watched, from anything.
+        Where none was drawn since its step before, it learned from the same ones again.
         """
-        seen = self._gradients > 0
-        learned = [b for b in self._drawn if not b.lost and (b.learned or not seen)]
-        for batch in self._drawn:
-            if batch.lost:
-                self._append(self.step, batch.records, False)
-        for batch in learned or self._last:
-            self._append(self.step, batch.records, True)
-        self._drawn = [b for b in self._drawn if seen and not b.lost and not b.learned]
+        again = [batch for batch in self._last if batch in self._held]
+        lost = [batch for batch in self._drawn if batch in self._lost]
+        learned = [batch for batch in (*again, *self._drawn) if batch not in self._lost]
         self._last = learned or self._last
-        self._gradients = 0
-        self.step += 1
+        self._drawn, self._held, self._lost = [], set(), set()
+        for batch in learned:
+            batch.learned = True
+        return lost, self._last
 
-    def pause(self) -> None:
-        """The state is about to be kept: it saw what was drawn, even where no update followed yet.
-
-        Such visits belong to the last step that was done; what still waits may be learned later.
-        """
-        for batch in self._drawn:
-            self._append(self.step - 1, batch.records, False)
-        self._drawn = [batch for batch in self._drawn if not batch.lost]
+    def forget_lost(self) -> None:
+        """What was lost up to here has been written down."""
+        self._drawn = [batch for batch in self._drawn if batch not in self._lost]
+        self._held -= self._lost
+        self._lost = set()

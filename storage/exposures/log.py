@@ -23,7 +23,7 @@ from storage.objects import Objects
 BLOCK = 2**18
 """Visits that are encoded together."""
 
-PAUSE = 0.05
+PAUSE = 0.25
 """Seconds between two looks of the encoding thread at what has been appended."""
 
 FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, RecordingError)

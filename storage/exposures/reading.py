@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from storage.errors import RecordingError
-from storage.exposures.arrays import runs, summed, within
+from storage.exposures.arrays import distinct, runs, summed, within
 from storage.exposures.files import File, Kind
 from storage.exposures.pieces import Piece, pieces
 from storage.objects import Objects
@@ -81,7 +81,7 @@ class Exposures:
         """The position of every record that is visited, ascending."""
         if Kind.FIRSTS in self._tables:
             return self._firsts[0]
-        return np.unique(_joined([np.unique(piece.records) for piece in self._pieces()]))
+        return distinct(_joined([distinct(piece.records) for piece in self._pieces()]))
 
     def visits(self, positions: Positions) -> Found:
         """Every batch that holds some of these records."""
@@ -101,8 +101,8 @@ class Exposures:
             firsts[known] = steps[places[known]]
         else:
             found = self.visits(positions)
-            rows, first = np.unique(found.rows, return_index=True)
-            firsts[rows] = self.batches.step[found.batches[first]]
+            first, _ = runs(found.rows)
+            firsts[found.rows[first]] = self.batches.step[found.batches[first]]
         return firsts
 
     def between(self, first: int, last: int) -> NDArray[np.int64]:
@@ -122,17 +122,18 @@ class Exposures:
 
     def _columns(self, kind: Kind) -> list[NDArray[np.int64]]:
         path = self._objects.open(self._tables[kind].object)
-        table = pq.read_table(path, use_threads=False)
+        # Not `read_table`, which imports PyArrow's datasets: longer than the whole question takes.
+        table = pq.ParquetFile(path).read(use_threads=False)
         return [column.to_numpy().astype(np.int64) for column in table.columns]
 
     def _in_sorted(self, positions: Positions) -> Iterator[Pairs]:
         """Row and batch of each visit in the files of visits, file by file."""
         owners = np.searchsorted([each.first for each in self._sorted], positions, side="right") - 1
-        for owner in np.unique(owners[owners >= 0]):
+        for owner in distinct(owners[owners >= 0]):
             mine = np.flatnonzero(owners == owner)
             opened = self._opened(self._sorted[owner])
             groups = np.searchsorted(opened.begins, positions[mine], side="right") - 1
-            wanted = np.unique(groups[groups >= 0]).tolist()
+            wanted = distinct(groups[groups >= 0]).tolist()
             if wanted:
                 record, gap = _read(opened.file, wanted, ["record", "gap"])
                 lows = np.searchsorted(record, positions[mine], side="left")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,17 @@ from pyroaring import BitMap
 
 from lineage.data.dataset import add, head
 from lineage.data.version import open_version
+from lineage.provenance.query import who_saw
+from lineage.training.ensemble import resume
+from lineage.training.recording import open_recording
 from storage import manifests
 from storage.catalogue import tables
 from storage.objects import Objects
-from unlearn.erase import erase_rows
+from unlearn.cli.examination import examine
+from unlearn.dispatch.drive import apply
+from unlearn.erase import erase_rows, referenced, sweep
+from unlearn.plan.planner import make_plan
+from unlearn.request.lifecycle import accept
 
 
 @pytest.fixture
@@ -135,3 +143,74 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
     erase_rows(store, rows, "plan-1")
     assert not {"record-0001", "later-1"} & cells(store)
     assert len(set(store.objects)) == 4
+
+
+def files(store: Any, workshop: Any) -> dict[str, set[str]]:
+    """The objects of each recording's files, by the recording."""
+    found: dict[str, set[str]] = {}
+    for file in workshop.rows_of(store, tables.RecordingFile):
+        found.setdefault(file.recording_id, set()).add(file.object)
+    return found
+
+
+def interrupted(store: Any, tally: Any, workshop: Any, step: int, model: str = "m") -> str:
+    """A training with an order of its own that ended at a step; its id."""
+    training = tally.prepare(store, model, **workshop.RECORDED)
+    tally.spring(step, "error")
+    with pytest.raises(OSError, match="the trap"):
+        resume(store, training)
+    return training
+
+
+def test_what_a_run_recorded_is_not_swept(store: Any, tally: Any, workshop: Any) -> None:
+    tally.register(store)
+    tally.train(store, "whole", **workshop.RECORDED)
+    training = interrupted(store, tally, workshop, 20, "broken")
+    whole, broken = files(store, workshop).values()
+    assert (len(whole), len(broken)) == (3, 3)
+    orphan = store.objects.put(b"what a writer left that died")
+    assert sweep(store) == 1
+    assert orphan not in store.objects
+    assert all(store.objects.verify(digest) for digest in whole | broken)
+    found = examine(store, sweep=False)
+    assert (found.missing, found.damaged, found.orphaned) == ((), (), 0)
+    with store.catalogue.read() as session:
+        assert whole | broken <= set(referenced(session))
+    workshop.assert_consistent(store)
+    resume(store, training)
+    assert sweep(store) == 0
+    workshop.assert_consistent(store)
+
+
+def test_a_log_that_two_runs_share_stays_while_one_of_them_goes_on(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    training = interrupted(store, tally, workshop, 20)
+    (logs,) = files(store, workshop).values()
+    whole = tally.train(store, "n", **workshop.RECORDED)
+    assert all(store.objects.verify(digest) for digest in logs)
+    assert resume(store, training).digest == whole.digest
+    assert not any(digest in store.objects for digest in logs)
+    workshop.assert_consistent(store)
+
+
+def test_a_recording_still_tells_of_positions_that_were_purged(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store, **workshop.RECORDED)
+    (row,) = workshop.rows_of(store, tables.Recording)
+    mine = np.array([7, 31, 55, 79])
+    before = open_recording(store, row.id).visits(mine)
+    steps = {step: ids for step, ids in tally.consumed() if set(ids) & {"record-0031"}}
+    apply(store, make_plan(store, [accept(store, "subject", ["person-07"]).id])[0])
+    assert who_saw(store, "subject", "person-07").state == "erased"
+    after = open_recording(store, row.id)
+    assert after.visits(mine).batches.tolist() == before.batches.tolist()
+    found = after.batches.step[after.visits(mine[1:2]).batches]
+    assert found.tolist() == list(steps)
+    assert len(found) == workshop.RECIPE.epochs
+    assert {row.recording_id for row in workshop.rows_of(store, tables.RunRecording)} == {row.id}
+    workshop.assert_consistent(store)
+    assert sweep(store) == 0

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from sqlalchemy import Select, select
+from pydantic import ValidationError
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
@@ -23,7 +24,7 @@ from storage.catalogue import tables
 from storage.rows import rows_table
 from unlearn.dispatch.worker import Context
 from unlearn.errors import TaskError
-from unlearn.plan.model import External
+from unlearn.plan.model import Aggregate, External, Made, Replay, Task
 from unlearn.tasks.replay import result_of, retained_inputs, task_id
 from unlearn.twin.compare import own_folder
 from unlearn.twin.kit import no_rows
@@ -46,8 +47,11 @@ def execute(context: Context) -> dict[str, Any]:
             commission = _commission(context, work, version, folder)
             place = folder / "task.json"
             place.write_text(commission.model_dump_json(indent=2), "utf-8")
+            before = _made(context, work)
             _execute(work, place)
-            _check(context, work, commission)
+            made = _made(context, work) - before
+            _accept(context, work, _fault(context, commission, len(made)))
+    _accept(context, work, _shortfall(context, work))
     return _result(context, work, version_id)
 
 
@@ -60,7 +64,8 @@ def _execute(work: External, place: Path) -> None:
             env={**os.environ, VARIABLE: str(place)},
             input=place.read_text("utf-8"),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
     except OSError as error:
@@ -77,22 +82,42 @@ def _execute(work: External, place: Path) -> None:
         )
 
 
-def _check(context: Context, work: External, commission: Commission) -> None:
-    """The command must have left its run of this task, complete, on the version asked for."""
-    fault = _fault(context, commission)
+def _accept(context: Context, work: External, fault: str) -> None:
+    """Refuse what the command left where there is a fault in it: the next attempt begins anew."""
     if fault:
+        with context.store.catalogue.write() as session:
+            refused = update(tables.Run).where(tables.Run.task_id == task_id(context))
+            session.execute(refused.values(task_id=None))
         raise TaskError(
             f"the command that trains {work.run_id} again {fault}",
-            hint="let it train on the dataset version of the task, in a loop that is observed",
+            hint="let it train what the task names, once, in a loop that is observed",
         )
 
 
-def _fault(context: Context, commission: Commission) -> str:
+def _made(context: Context, work: External) -> set[str]:
+    """The complete runs that were made in place of the observed one."""
+    made = select(tables.Run.id).where(
+        tables.Run.replay_of == work.run_id, tables.Run.state == "complete"
+    )
+    with context.store.catalogue.read() as session:
+        return set(session.scalars(made))
+
+
+def _fault(context: Context, commission: Commission, made: int) -> str:
+    """Why what was left is not what was asked for: a complete run of this task, and the answer.
+
+    Which of several that were ``made`` stands for the one that was asked for, nobody can tell.
+    """
     with context.store.catalogue.read() as session:
         run = session.scalar(_run_of(context))
         if run is None or run.state != "complete" or not commission.answer.is_file():
             return "left no complete run of an observed loop"
-        answer = Answer.model_validate_json(commission.answer.read_text("utf-8"))
+        if made > 1:
+            return f"left {made} runs, and only that of model {commission.model!r} was asked for"
+        try:
+            answer = Answer.model_validate_json(commission.answer.read_bytes())
+        except ValidationError:
+            return "left an answer that cannot be read"
         given = session.scalars(
             select(tables.RunInput.version_id).where(tables.RunInput.run_id == run.id)
         ).all()
@@ -108,21 +133,50 @@ def _fault(context: Context, commission: Commission) -> str:
     return ""
 
 
+def _shortfall(context: Context, work: External) -> str:
+    """Which checkpoint is missing that other tasks go on from."""
+    with context.store.catalogue.read() as session:
+        stands = _stands(session, work, session.scalars(_run_of(context)).one())
+        kept = len(_checkpoints(session, work.run_id))
+    wanted = {step for task in context.plan.tasks for step in _built_on(task, context.task.id)}
+    if wanted <= stands.keys():
+        return ""
+    return f"did not keep {kept} checkpoints, as the run before, from which others go on"
+
+
+def _built_on(task: Task, external: str) -> list[int]:
+    """The steps of this task's checkpoints that another task goes on from."""
+    match task.work:
+        case Replay(restart=restart, restart_step=step) if restart == external:
+            return [step]
+        case Aggregate(members=members):
+            made = [member for member in members.values() if isinstance(member, Made)]
+            return [member.step for member in made if member.task == external]
+    return []
+
+
 def _result(context: Context, work: External, version_id: str) -> dict[str, Any]:
-    """What the run left; its checkpoints stand for the original's in order, or the last alone."""
+    """What the run left; its checkpoints are named by the steps they stand for."""
     with context.store.catalogue.read() as session:
         run = session.scalars(_run_of(context)).one()
-        before, after = _checkpoints(session, work.run_id), _checkpoints(session, run.id)
-    pairs = (
-        zip(before, after, strict=True) if len(before) == len(after) else [(before[-1], after[-1])]
-    )
-    stands = {str(old.step): new.id for old, new in pairs}
+        stands = _stands(session, work, run)
     return {
         **result_of(context, run.id),
-        "checkpoints": stands,
+        "checkpoints": {str(step): checkpoint for step, checkpoint in stands.items()},
         "dataset_version": version_id,
         "command": list(work.command),
     }
+
+
+def _stands(session: Session, work: External, run: tables.Run) -> dict[int, str]:
+    """The checkpoint of a run that stands for the original's after a step, in order.
+
+    Where there are not as many, only the last one stands for the last.
+    """
+    before, after = _checkpoints(session, work.run_id), _checkpoints(session, run.id)
+    if len(before) != len(after):
+        before, after = before[-1:], after[-1:]
+    return {old.step: new.id for old, new in zip(before, after, strict=True)}
 
 
 def _checkpoints(session: Session, run_id: str) -> Sequence[tables.Checkpoint]:
@@ -146,7 +200,7 @@ def _model_of(session: Session, run_id: str) -> str:
 
 
 def _commission(context: Context, work: External, version: Version, folder: Path) -> Commission:
-    records = folder / f"{version.dataset.name}.parquet"
+    records = folder / f"{version.id}.parquet"
     rows = manifests.read_identified(
         context.store.objects, version.chunks, version.present.positions
     )

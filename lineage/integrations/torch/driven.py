@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lineage.errors import ProgramError
 from lineage.integrations.torch.noting import changed
@@ -44,33 +44,27 @@ class Loop:
 
     def __init__(self, run: Run, handle: Handle, loader: DataLoader[Any]) -> None:
         self._run = run
-        self._handle = handle
-        self._loader = loader
+        # Holds no Loop: worker processes end at once where nobody holds their batches any more.
+        self._batches = _loads(run, handle, loader)
 
     def __len__(self) -> int:
         """The nominal number of steps of the whole run."""
         return self._run.steps
 
     def __iter__(self) -> Iterator[Any]:
-        run = self._run
-        loads = iter(
-            changed(
-                self._loader,
-                dataset=_Due(self._loader.dataset, run.loading()),
-                batch_sampler=run.upcoming(self._handle),
-                collate_fn=_Checked(self._loader.collate_fn),
+        return self._batches
+
+    def finish(self) -> None:
+        """End the loop for a trainer that knows when it is done, and does not ask for more.
+
+        Raises:
+            ProgramError: there is more.
+        """
+        if next(self._batches, self) is not self:
+            raise ProgramError(
+                f"the trainer stopped after step {self._run.step} of {self._run.end}",
+                hint="let it train to the end of its loader: one epoch, and no early stopping",
             )
-        )
-        for _ in run.batches(self._handle):
-            loaded = next(loads)
-            if loaded.fault:
-                raise ProgramError(
-                    loaded.fault,
-                    hint="item i of the loader's dataset must read row i of lineage's Rows",
-                )
-            # What loading drew from the generators depends on who loaded.
-            run.seed(run.step)
-            yield loaded.batch
 
 
 def loaded(run: Run, handle: Handle, loader: DataLoader[Any]) -> Loop:
@@ -84,7 +78,7 @@ def loaded(run: Run, handle: Handle, loader: DataLoader[Any]) -> Loop:
     Raises:
         ProgramError: the loader makes no batches of items, or training has begun.
     """
-    if loader.batch_sampler is None:
+    if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
         raise ProgramError(
             "the loader makes no batches of numbered items, so its rows cannot be chosen",
             hint="give it a map-style dataset and a batch_size, or watch the loop instead",
@@ -92,6 +86,27 @@ def loaded(run: Run, handle: Handle, loader: DataLoader[Any]) -> Loop:
     if run.draws:
         run.draw(_Sampler(loader))
     return Loop(run, handle, loader)
+
+
+def _loads(run: Run, handle: Handle, loader: DataLoader[Any]) -> Iterator[Any]:
+    loads = iter(
+        changed(
+            loader,
+            dataset=_Due(loader.dataset, run.loading()),
+            batch_sampler=run.upcoming(handle),
+            collate_fn=_Checked(loader.collate_fn),
+        )
+    )
+    for _ in run.batches(handle):
+        load = next(loads)
+        if load.fault:
+            raise ProgramError(
+                load.fault,
+                hint="item i of the loader's dataset must read row i of lineage's Rows",
+            )
+        # What loading drew from the generators depends on who loaded.
+        run.seed(run.step)
+        yield load.batch
 
 
 class _Sampler:

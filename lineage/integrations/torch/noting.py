@@ -6,6 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lineage.errors import ProgramError
@@ -27,32 +28,67 @@ class Noted(NamedTuple):
     batch: Any
 
 
-class _Item(NamedTuple):
-    """A sample on its way to its batch, with what names its record."""
+class _Fetched(NamedTuple):
+    """Samples on their way to their batch, or one that is a batch; with what names the records."""
 
-    name: Any
-    sample: Any
+    names: Sequence[Any]
+    samples: Any
 
 
-def noting(loader: DataLoader[Any], locator: Locator, record: Name | None) -> DataLoader[Noted]:
+Names = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
+"""From the indexes and samples of some items to what names their records, one after the other."""
+
+
+def noting(
+    loader: DataLoader[Any], locator: Locator, record: Name | Sequence[object] | None
+) -> DataLoader[Noted]:
     """The same loader, which gives `Noted` batches.
+
+    ``record`` may also be a sequence with what names the record of each item.
 
     Raises:
         ProgramError: without ``record``, its items are not those of the registered dataset.
     """
-    if record is None:
-        _check_countable(loader, locator)
-        rows = _rows_of(loader.dataset)
-        name = None
-    else:
-        rows = None
-        name = itemgetter(record) if isinstance(record, str) else record
+    names, locate = _naming(loader, locator, record)
     streams = isinstance(loader.dataset, IterableDataset)
-    dataset = (_Stream if streams else _Items)(loader.dataset, name, rows)
-    batched = loader.batch_sampler is not None if not streams else loader.batch_size is not None
-    locate: Locate = locator.rows if record is None else locator.ids
-    collate = _Collated(loader.collate_fn, locate, batched)
-    return changed(loader, dataset=dataset, collate_fn=collate)
+    dataset = (_Stream if streams else _Items)(loader.dataset, names)
+    return changed(loader, dataset=dataset, collate_fn=_Collated(loader.collate_fn, locate))
+
+
+class Watched:
+    """A noting loader that hands out the batches, and tells ``draw`` whose records they have.
+
+    ``late`` tells so of a batch when the next one is asked for. ``begin`` is called where the
+    loader starts anew. Everything else is the loader's own.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Noted],
+        draw: Callable[[Positions], object],
+        begin: Callable[[], object] = lambda: None,
+        *,
+        late: bool = False,
+    ) -> None:
+        self._loader = loader
+        self._draw = draw
+        self._begin = begin
+        self._late = late
+
+    def __iter__(self) -> Iterator[Any]:
+        self._begin()
+        for positions, batch in self._loader:
+            if not self._late:
+                self._draw(positions)
+            yield batch
+            if self._late:
+                self._draw(positions)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
 
 def changed(loader: DataLoader[Any], **attributes: Any) -> DataLoader[Any]:
@@ -65,10 +101,8 @@ def changed(loader: DataLoader[Any], **attributes: Any) -> DataLoader[Any]:
 class _Wrapped:
     """A dataset in another's place; attributes are the wrapped one's, read and written."""
 
-    def __init__(
-        self, dataset: Any, name: Callable[[Any], object] | None, rows: Callable[[Any], Any] | None
-    ) -> None:
-        vars(self).update(_wrapped=dataset, _name=name, _rows=rows)
+    def __init__(self, dataset: Any, names: Names) -> None:
+        vars(self).update(_wrapped=dataset, _names=names)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__") or "_wrapped" not in vars(self):
@@ -82,76 +116,102 @@ class _Wrapped:
         return len(vars(self)["_wrapped"])
 
 
-class _Items(_Wrapped, Dataset[_Item]):
-    """A map-style dataset whose samples say which item they are, or what names them."""
+class _Items(_Wrapped, Dataset[_Fetched]):
+    """A map-style dataset whose samples come with what names their records."""
 
-    def __getitem__(self, index: Any) -> _Item:
-        return self._item(index, self._wrapped[index])
+    def __getitem__(self, index: Any) -> _Fetched:
+        sample = self._wrapped[index]
+        indexes = index if isinstance(index, list) else [index]
+        return _Fetched(self._names(indexes, [sample]), sample)
 
-    def __getitems__(self, indexes: Sequence[Any]) -> list[_Item]:
+    def __getitems__(self, indexes: Sequence[Any]) -> _Fetched:
         together = getattr(self._wrapped, "__getitems__", None)
         samples = together(indexes) if together else [self._wrapped[index] for index in indexes]
-        return [self._item(*each) for each in zip(indexes, samples, strict=True)]
-
-    def _item(self, index: Any, sample: Any) -> _Item:
-        return _Item(
-            self._rows(index) if self._name is None else _named(self._name, sample), sample
-        )
+        return _Fetched(self._names(indexes, samples), samples)
 
 
-class _Stream(_Wrapped, IterableDataset[_Item]):
-    """An iterable dataset whose samples say what names them."""
+class _Stream(_Wrapped, IterableDataset[_Fetched]):
+    """An iterable dataset whose samples come with what names their records."""
 
-    def __iter__(self) -> Iterator[_Item]:
+    def __iter__(self) -> Iterator[_Fetched]:
         for sample in self._wrapped:
-            yield _Item(_named(self._name, sample), sample)
+            yield _Fetched(self._names([], [sample]), sample)
 
 
 class _Collated:
-    """Collates samples as the loader does, and what names them to positions."""
+    """Collates samples as the loader does, and what names their records to positions."""
 
-    def __init__(
-        self,
-        collate: Callable[[Any], Any],
-        locate: Locate,
-        batched: bool,
-    ) -> None:
+    def __init__(self, collate: Callable[[Any], Any], locate: Locate) -> None:
         self._collate = collate
         self._locate = locate
-        self._batched = batched
 
-    def __call__(self, items: Any) -> Noted:
-        together = items if self._batched else [items]
-        names: list[Any] = []
-        for item in together:
-            names.extend(item.name if isinstance(item.name, list | tuple) else [item.name])
-        samples = [item.sample for item in items] if self._batched else items.sample
-        return Noted(self._locate(names), self._collate(samples))
+    def __call__(self, fetched: _Fetched | list[_Fetched]) -> Noted:
+        if not isinstance(fetched, _Fetched):  # a stream gives its samples one by one
+            names = [name for each in fetched for name in each.names]
+            fetched = _Fetched(names, [each.samples for each in fetched])
+        return Noted(self._locate(fetched.names), self._collate(fetched.samples))
+
+
+def _naming(
+    loader: DataLoader[Any], locator: Locator, record: Name | Sequence[object] | None
+) -> tuple[Names, Locate]:
+    """What names the records of items, and how these are found."""
+    if record is None:
+        _check_countable(loader, locator)
+        return _by_row(loader.dataset), locator.rows
+    if isinstance(record, str):
+        return partial(_by_sample, itemgetter(record)), locator.ids
+    if callable(record):
+        return partial(_by_sample, record), locator.ids
+    found = [locator.ids(_listed(each)).tolist() for each in record]
+    return partial(_by_place, found), _as_positions
+
+
+def _by_row(dataset: Any) -> Names:
+    """Items are rows of the registered dataset, through however many subsets of it."""
+    if not isinstance(dataset, Subset):
+        return _same
+    return partial(_through, dataset.indices, _by_row(dataset.dataset))
+
+
+def _same(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:
+    return indexes
+
+
+def _through(
+    chosen: Sequence[int], names: Names, indexes: Sequence[Any], samples: Sequence[Any]
+) -> Sequence[Any]:
+    return names([chosen[index] for index in indexes], samples)
+
+
+def _by_sample(
+    name: Callable[[Any], object], _indexes: Sequence[Any], samples: Sequence[Any]
+) -> list[Any]:
+    return [each for sample in samples for each in _listed(_named(name, sample))]
+
+
+def _by_place(
+    positions: Sequence[list[int]], indexes: Sequence[Any], _samples: Sequence[Any]
+) -> list[int]:
+    return [position for index in indexes for position in positions[index]]
+
+
+def _as_positions(positions: Sequence[int]) -> Positions:
+    return np.array(positions, np.int64)
 
 
 def _named(name: Callable[[Any], object], sample: Any) -> object:
-    """What names a sample; None where it does not say."""
+    """What names a sample, numbers and lists of arrays too; None where it does not say."""
     try:
-        return name(sample)
+        found: Any = name(sample)
     except (LookupError, AttributeError, TypeError):
         return None
+    return found.tolist() if hasattr(found, "tolist") else found
 
 
-def _rows_of(dataset: Any) -> Callable[[Any], Any]:
-    """From an item of a dataset to a row of the registered one: through subsets of it."""
-    if not isinstance(dataset, Subset):
-        return _same
-    return partial(_through, _rows_of(dataset.dataset), dataset.indices)
-
-
-def _same(index: Any) -> Any:
-    return index
-
-
-def _through(rows: Callable[[Any], Any], indices: Sequence[int], index: Any) -> Any:
-    if isinstance(index, list):
-        return [rows(indices[each]) for each in index]
-    return rows(indices[index])
+def _listed(name: Any) -> Sequence[Any]:
+    """A sample made of several records has a list of names."""
+    return name if isinstance(name, list | tuple) else [name]
 
 
 def _check_countable(loader: DataLoader[Any], locator: Locator) -> None:

@@ -4,19 +4,19 @@ Positions travel with the batch, through worker processes too, so it does not ma
 loader reads ahead. What the loop does with a batch is seen from hooks of torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
+from torch.utils.hooks import RemovableHandle
 
-from lineage.integrations.torch.noting import Name, noting
+from lineage.integrations.torch.noting import Name, Watched, noting
 from lineage.store import Store
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.observed import observe as observe_loop
@@ -40,8 +40,14 @@ class Observation:
         """Optimizer steps done."""
         return self._run.step
 
-    def watch(self, loader: DataLoader[Any], record: Name | None = None) -> "Watched":
+    def watch(
+        self, loader: DataLoader[Any], record: Name | None = None, *, ahead: bool = False
+    ) -> Watched:
         """The same loader, whose batches are noted as they are handed out.
+
+        A batch is taken to be used before the next one is asked for, and before an update. A loop
+        that fetches the next batch before it uses this one says so by ``ahead``; worker processes
+        of the loader do not count.
 
         ``record`` names the record of a sample: a key of it, or a function from it to an id or, for
         a sample made of several records, a list of ids. Without it item ``i`` of the loader's
@@ -50,7 +56,8 @@ class Observation:
         Raises:
             ProgramError: without ``record``, the dataset cannot be matched.
         """
-        return Watched(noting(loader, self._run.locator, record), self._run)
+        noted = noting(loader, self._run.locator, record)
+        return Watched(noted, self._run.draw, late=ahead)
 
     def holds(self, ids: Sequence[object]) -> NDArray[np.bool_]:
         """Which of these record ids the run may be given: those its dataset version holds (n,).
@@ -79,25 +86,6 @@ class Observation:
     def evaluated(self, **metrics: float) -> None:
         """Note measures on the dataset that may steer a choice: selection, never training."""
         self._run.evaluated(metrics)
-
-
-class Watched:
-    """A loader that tells which records it hands out; everything else is the loader's own."""
-
-    def __init__(self, loader: DataLoader[Any], run: Observed) -> None:
-        self._loader = loader
-        self._run = run
-
-    def __iter__(self) -> Iterator[Any]:
-        for positions, batch in self._loader:
-            self._run.draw(positions)
-            yield batch
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
 
 
 @contextmanager
@@ -133,16 +121,23 @@ def observe(
         FencedError: the dataset descends from rows that are being forgotten.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-    names = (
-        ["optimizer"]
-        if len(optimizers) == 1
-        else [f"optimizer_{n}" for n in range(len(optimizers))]
-    )
-    things: Mapping[str, Stateful] = {**tracked, **dict(zip(names, optimizers, strict=True))}
+    things: Mapping[str, Stateful] = {**tracked, **numbered("optimizer", optimizers)}
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
     with observe_loop(store, dataset, name, things, watch, resume) as run, ExitStack() as hooks:
-        _Gradients(run, optimizers, hooks)
+        for each in optimizers:
+            Gradients(run, each, hooks)
         yield Observation(run)
+
+
+def numbered(name: str, things: Sequence[Stateful]) -> dict[str, Stateful]:
+    """Names for things to be tracked: the name of an only one, else with numbers.
+
+    >>> list(numbered("optimizer", ["sgd"])), list(numbered("optimizer", ["sgd", "adam"]))
+    (['optimizer'], ['optimizer_0', 'optimizer_1'])
+    """
+    if len(things) == 1:
+        return {name: things[0]}
+    return {f"{name}_{number}": thing for number, thing in enumerate(things)}
 
 
 def restore(store: Store, name: str, **tracked: Stateful) -> str:
@@ -158,41 +153,69 @@ def restore(store: Store, name: str, **tracked: Stateful) -> str:
     return restore_state(store, name, tracked)
 
 
-class _Gradients:
-    """Hooks on every parameter: a gradient arrives; and on every optimizer: it did a step."""
+class Gradients:
+    """Hooks that tell of an optimizer's gradients and steps.
 
-    def __init__(self, run: Observed, optimizers: Sequence[Optimizer], hooks: ExitStack) -> None:
+    One parameter tells of all: the first that gets a gradient of the first batch. Hooks on every
+    one would cost a network of a hundred some tenths of a millisecond a step.
+    """
+
+    def __init__(self, run: Observed, optimizer: Optimizer, hooks: ExitStack) -> None:
         self._run = run
+        self._window = run.window()
+        self._optimizer = optimizer
         self._hooks = hooks
-        self._hooked: set[Tensor] = set()
-        self._pass = -1
-        self._first: set[Tensor] = set()
-        for optimizer in optimizers:
-            self._hook(optimizer)
-            handle = optimizer.register_step_post_hook(self._stepped)
+        self._waiting: list[RemovableHandle] = []
+        self._depth = 0
+        for parameter in self._parameters():
+            if parameter.requires_grad:
+                self._waiting.append(_hooked(parameter, self._choose))
+        for handle in (
+            *self._waiting,
+            optimizer.register_step_pre_hook(self._stepping),
+            optimizer.register_step_post_hook(self._stepped),
+        ):
             hooks.callback(handle.remove)
 
-    def _hook(self, optimizer: Optimizer) -> None:
-        """Watch the parameters that learn; some may have been added, or thawed, since."""
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.requires_grad and parameter not in self._hooked:
-                    handle = parameter.register_hook(partial(self._arrived, parameter))
-                    self._hooks.callback(handle.remove)
-                    self._hooked.add(parameter)
+    def _parameters(self) -> Iterator[Tensor]:
+        for group in self._optimizer.param_groups:
+            yield from group["params"]
+
+    def _choose(self, parameter: Tensor, gradient: Tensor) -> None:
+        """The first gradient of all came, to the parameter that will tell from now on."""
+        if self._waiting:
+            for handle in self._waiting:
+                handle.remove()
+            self._waiting.clear()
+            told = _hooked(parameter, self._arrived)
+            self._hooks.callback(told.remove)
+            self._window.gradient(afresh=False)
 
     def _arrived(self, parameter: Tensor, _gradient: Tensor) -> None:
-        """A gradient came, and is not added to what the parameter has yet.
+        """A gradient came, and is not added yet to what the parameter has.
 
-        Where a parameter that began a pass before has nothing to add to, that was thrown away.
+        Where no parameter has anything left of the batches before, that was thrown away; but a step
+        that computes gradients itself, by a closure, has made use of them before.
         """
-        number = torch._C._current_graph_task_id()
-        if number != self._pass:
-            self._pass = number
-            self._run.gradient(afresh=parameter.grad is None and parameter in self._first)
-            self._first.add(parameter)
+        gone = (
+            self._window.holds
+            and not self._depth
+            and parameter.grad is None
+            and all(each.grad is None for each in self._parameters())
+        )
+        self._window.gradient(afresh=gone)
 
-    def _stepped(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        self._run.update()
-        self._first.clear()
-        self._hook(optimizer)
+    def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        """A step begins; an optimizer that extends another one begins a second inside it."""
+        self._depth += 1
+
+    def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._run.update(self._window)
+
+
+def _hooked(parameter: Tensor, hook: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+    """Call ``hook`` with the parameter and each gradient that comes to it."""
+    handle: RemovableHandle = parameter.register_hook(partial(hook, parameter))  # type: ignore[no-untyped-call]
+    return handle

@@ -103,19 +103,6 @@ def test_drawing_moves_no_generator_of_the_program_and_none_is_drawn_ahead():
     assert (random.random(), np.random.random()) == expected
 
 
-def test_an_epoch_that_a_loader_reads_ahead_is_drawn_once():
-    order = Shuffled()
-    schedule = made(order)
-    ahead, loop = schedule.epochs(records()), schedule.epochs(records())
-    first = next(ahead)
-    for _ in range(EPOCHS - 1):
-        after = next(ahead)
-        assert next(loop) is first
-        first = after
-    assert next(loop) is first
-    assert order.drawn == EPOCHS
-
-
 def test_an_order_is_drawn_inside_the_block_that_seeds_its_epoch():
     inside = []
 

@@ -14,15 +14,22 @@ from tests.unlearn.equality import material as real
 from tests.unlearn.equality.material import Material
 from tests.unlearn.equality.trained import RECIPES, Trained, Trains, train_on
 
+FEW = 1_500
+
+MATERIALS = {"voices": "voices", "drawn": "few"}
+"""What a program file trains on; any other reads all images."""
+
 collect_ignore = ["programs"]
 """Plain script files: the store loads them, as a user's."""
 
 
 @pytest.fixture(scope="session")
 def materials(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Material]:
-    """``mnist`` and ``voices``."""
+    """``mnist``, ``few`` of its images, and ``voices``."""
     folder = tmp_path_factory.mktemp("materials")
-    return {each.name: each for each in (real.mnist(data, folder), real.voices(data, folder))}
+    few = real.mnist(data, folder, slice(FEW), "few")
+    every = (real.mnist(data, folder), few, real.voices(data, folder))
+    return {each.name: each for each in every}
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +51,7 @@ def trained(
 
         def copied(ref: str, topology: str, **config: Any) -> Trained:
             opened.close()
-            material = materials["voices" if ref.startswith("voices") else "mnist"]
+            material = materials[MATERIALS.get(ref.partition(".")[0], "mnist")]
             key = f"{ref} {topology} {sorted(config.items())}"
             if key not in originals:
                 place = tmp_path_factory.mktemp("original") / "store"

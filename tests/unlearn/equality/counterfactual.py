@@ -130,7 +130,12 @@ class _Again:
 
 def state_bits(store: Store, checkpoint_id: str) -> dict[str, object]:
     """Each value that a checkpoint holds, by its path."""
-    return dict(_flat("", checkpoints.load(store, checkpoint_id)))
+    return values_in(checkpoints.load(store, checkpoint_id))
+
+
+def values_in(state: Mapping[str, Any]) -> dict[str, object]:
+    """Each value of a state, by its path."""
+    return dict(_flat("", state))
 
 
 def _bits(store: Store, rows: Iterable[tables.Checkpoint]) -> Bits:

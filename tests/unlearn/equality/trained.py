@@ -27,6 +27,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 RECIPES: dict[str, dict[str, Any]] = {
     "sharded": {"shards": 3, "slices": 2, "epochs": 2},
     "plain": {"epochs": 2, "checkpoint_every": 20},
+    "drawn": {"schedule": "recorded", "epochs": 2, "checkpoint_every": 20},
+    "curriculum": {"schedule": "recorded", "epochs": 1, "checkpoint_every": 20},
 }
 
 

@@ -26,15 +26,28 @@ def sound(facts: Mapping[str, Any], again: Collection[str], damaged: Collection[
     return all(serves(facts[before], damaged) for before in befores)
 
 
+def observed(world: Any) -> list[set[str]]:
+    """The checkpoints of each run that only its owner can train: all of them, or none."""
+    owned = {c.run_id for c in world.checkpoints.values() if world.runs[c.run_id].owner}
+    return [{c.id for c in laps(world, run)} for run in owned]
+
+
+def laps(world: Any, run: str) -> list[Any]:
+    """The segments of a run, in order."""
+    return sorted((c for c in world.checkpoints.values() if c.run_id == run), key=lambda c: c.step)
+
+
 def optimum(world: Any, damaged: Collection[str]) -> int:
     """The fewest visits of any sound set of segments that makes what is needed."""
     facts, wanted = world.checkpoints, needed(world, damaged)
     others = [each for each in facts if each not in wanted]
     subsets = (wanted | set(compress(others, mask)) for mask in product((0, 1), repeat=len(others)))
+    wholes = observed(world)
     return min(
         sum(facts[each].visits for each in again)
         for again in subsets
         if sound(facts, again, damaged)
+        and all(whole <= again or not whole & again for whole in wholes)
     )
 
 
@@ -47,8 +60,9 @@ def from_scratch(world: Any) -> int:
         each = waiting.pop()
         if each not in reached:
             reached.add(each)
-            before = world.checkpoints[each].previous
+            before, run = world.checkpoints[each].previous, world.checkpoints[each].run_id
             waiting += [] if before is None else [before]
+            waiting += [c.id for c in laps(world, run)] if world.runs[run].owner else []
     return sum(world.checkpoints[each].visits for each in reached)
 
 
@@ -103,6 +117,7 @@ class Execution:
             c
             for c in self.facts.values()
             if self.world.runs[c.run_id].program_id == program
+            and self.world.runs[c.run_id].owner is None
             and c.kept
             and c.visits
             and c.segment_id not in self.world.fenced
@@ -112,23 +127,30 @@ class Execution:
 
     def _replay(self, task: Any) -> None:
         work = task.work
-        laps = sorted(
-            (c for c in self.facts.values() if c.run_id == work.run_id), key=lambda c: c.step
-        )
-        laps = [c for c in laps if work.first_step < c.step <= work.until]
-        self.made[task.id] = {c.step: c.id for c in laps}
-        if not laps or laps[0].first_step != work.first_step or laps[-1].step != work.until:
+        self.expect(self.world.runs[work.run_id].owner is None, f"nobody can carry out {task.id}")
+        again = [c for c in laps(self.world, work.run_id) if work.first_step < c.step <= work.until]
+        self._make(task, again)
+        if not again or again[0].first_step != work.first_step or again[-1].step != work.until:
             self.faults.append(f"{task.id} begins or ends where no checkpoint is")
             return
-        self._start(task, laps[0].previous)
-        makers = set(self.makers.get(work.run_id, ()))
-        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
-        visits = sum(c.visits for c in laps)
-        self.expect(task.visits == visits, f"{task.id} costs {visits}, not {task.visits}")
-        self.visits += visits
-        passed_over = {c.id for c in laps if self._passed_over(c)}
+        self._start(task, again[0].previous)
+        passed_over = {c.id for c in again if self._passed_over(c)}
         self.expect(bool(work.fallback_from) or not passed_over, f"{task.id} hides a fallback")
         self.fallbacks |= {work.fallback_from} - {None}
+
+    def _external(self, task: Any) -> None:
+        work, owner = task.work, self.world.runs[task.work.run_id].owner
+        theirs = owner and (owner.command, owner.folder) == (work.command, work.folder)
+        self.expect(theirs, f"{task.id} has not the command of an owner")
+        self._make(task, laps(self.world, work.run_id))
+
+    def _make(self, task: Any, again: Sequence[Any]) -> None:
+        self.made[task.id] = {c.step: c.id for c in again}
+        makers = set(self.makers.get(task.work.run_id, ()))
+        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
+        visits = sum(c.visits for c in again)
+        self.expect(task.visits == visits, f"{task.id} costs {visits}, not {task.visits}")
+        self.visits += visits
 
     def _start(self, task: Any, before: str | None) -> None:
         restart = task.work.restart
@@ -140,6 +162,8 @@ class Execution:
             there = restart == before and serves(self.facts[before], self.damaged)
             self.expect(there, f"{task.id} cannot restart from {restart}")
         else:
+            there = serves(self.facts[before], self.damaged)
+            self.expect(not there, f"{task.id} waits for {before}, which is there")
             made = self.made.get(restart, {}).values()
             self.expect(before in made, f"{restart} does not make what {task.id} restarts from")
             self.expect(restart in task.depends_on, f"{task.id} does not wait for {restart}")

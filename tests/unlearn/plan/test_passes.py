@@ -2,7 +2,7 @@
 
 A world is written run by run: ``B<A2: 4 5*`` is run B, which starts from the second checkpoint of A
 and makes B1 with 4 visits and then B2 with 5. ``*`` is tainted, ``-`` purged, ``?`` damaged. Every
-segment has ten steps.
+segment has ten steps. ``A!: 4`` is a run that was only observed.
 """
 
 import re
@@ -20,9 +20,10 @@ from unlearn.plan.passes.needed import needed, needed_checkpoints
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import Chain, restarts
-from unlearn.plan.world import CheckpointFacts, RunFacts, VersionFacts, World
+from unlearn.plan.world import CheckpointFacts, Owner, RunFacts, VersionFacts, World
 
 DAMAGED = "?"
+OWNER = Owner(("python", "train.py"), "their-folder")
 
 
 class Sketch:
@@ -31,10 +32,10 @@ class Sketch:
     def __init__(self, notation: str, **versions: str) -> None:
         self.checkpoints: dict[str, CheckpointFacts] = {}
         self.damaged: set[str] = set()
-        runs = [self._run(line) for line in notation.split(", ")]
+        runs = dict(self._run(line) for line in notation.split(", "))
         self.world = World(
             self.checkpoints,
-            {run: RunFacts(run, "prog-1", 0, ()) for run in runs},
+            {run: RunFacts(run, "prog-1", 0, (), owner) for run, owner in runs.items()},
             tuple(self._version(name, *text.split("; ")) for name, text in versions.items()),
             (),
             frozenset(c.segment_id for c in self.checkpoints.values() if c.tainted),
@@ -46,9 +47,10 @@ class Sketch:
     def chains(self, wanted: str) -> tuple[Chain, ...]:
         return restarts(self.world, wanted.split(), self.usable)
 
-    def _run(self, line: str) -> str:
+    def _run(self, line: str) -> tuple[str, Owner | None]:
         head, laps = line.split(": ")
-        run, _, previous = head.partition("<")
+        name, _, previous = head.partition("<")
+        run = name.removesuffix("!")
         for number, lap in enumerate(laps.split(), 1):
             visits, marks = re.fullmatch(r"(\d+)([*?-]?)", lap).groups()
             name = f"{run}{number}"
@@ -67,7 +69,7 @@ class Sketch:
             if DAMAGED in marks:
                 self.damaged.add(name)
             previous = name
-        return run
+        return run, OWNER if head.endswith("!") else None
 
     def _version(self, name: str, members: str, state: str = "newest") -> VersionFacts:
         made_of = dict(enumerate(members.split()))
@@ -115,6 +117,14 @@ def drawn(chain: Chain) -> str:
             "A4 B1",
             ["A4 from A3: 8", "A2 from A1: 6", "B1 from A2 made again: 4"],
         ),
+        ("A!: 5 6 7*", "A3", ["A1+A2+A3 from None: 18"]),
+        ("A!: 5 6 7", "A3", []),
+        ("A!: 5 6? 7", "A2", ["A1+A2+A3 from None: 18, not A2"]),
+        ("A!: 5 6* 7*, B: 3*", "A3 B1", ["A1+A2+A3 from None: 18", "B1 from None: 3"]),
+        ("A!: 5 6*, B<A2: 4*", "B1", ["A1+A2 from None: 11", "B1 from A2 made again: 4"]),
+        ("A!: 5 6-, B<A1: 4*", "B1", ["B1 from A1: 4"]),
+        ("A!: 5- 6, B<A1: 4*", "B1", ["A1+A2 from None: 11", "B1 from A1 made again: 4"]),
+        ("A!: 5 6*, B<A1: 4*", "A2 B1", ["A1+A2 from None: 11", "B1 from A1: 4"]),
         (
             "A: 1*, B<A1: 2*, C<B1: 3*",
             "C1",
@@ -158,9 +168,29 @@ def test_a_replay_names_its_restart_by_checkpoint_or_by_the_task_that_makes_it()
     assert (second.work.first_step, second.work.until) == (0, 10)
 
 
+def test_what_was_only_observed_is_its_owners_to_train_and_a_fine_tune_waits_for_it() -> None:
+    sketch = Sketch("A!: 5 6*, B<A2: 4*")
+    owners, tuned = replays(sketch.world, sketch.chains("B1"), {"A": ("transform-1",)})
+    assert (owners.id, owners.depends_on, owners.visits) == ("external-1", ("transform-1",), 11)
+    assert owners.work.model_dump() == {
+        "kind": "external",
+        "run_id": "A",
+        "command": ("python", "train.py"),
+        "folder": "their-folder",
+    }
+    assert (tuned.id, tuned.depends_on) == ("replay-2", ("external-1",))
+    assert (tuned.work.restart, tuned.work.restart_step) == ("external-1", 20)
+
+
 @pytest.mark.parametrize(
     ("notation", "wanted", "reason"),
     [
+        (
+            "A!: 5 6*",
+            "A2",
+            "only observed; its owner trains it again: python train.py, in their-folder$",
+        ),
+        ("A!: 5 6-", "A2", "A has lost a checkpoint that is needed, and was only observed"),
         ("A: 5 6*", "A2", "A trained on the forgotten records; A1 at step 10 is the last clean"),
         ("A: 5*", "A1", "A trained on the forgotten records; no checkpoint .* from scratch"),
         ("A: 5 6? 7*", "A3", "A1 at step 10 is the last clean state; A2 would have served but"),
@@ -196,6 +226,8 @@ def test_clean_members_that_are_there_serve_meanwhile() -> None:
         ("A: 0 6 7*", "A3", ["seg-A2"]),
         ("A: 5* 6* 7*", "A3", []),
         ("A: 5 6 7*, B: 1", "A3", ["seg-B1"]),
+        ("A: 5 6 7*, B!: 1", "A3", ["seg-A1"]),
+        ("B!: 1 2*", "B2", []),
     ],
 )
 def test_the_probe_takes_the_cheapest_clean_segment_whose_ends_are_left(
@@ -227,6 +259,13 @@ def test_a_replacement_takes_what_is_made_again_and_keeps_the_rest() -> None:
     assert tasks["aggregate-1"].depends_on == ("replay-1", "replay-2")
 
 
+def test_a_replacement_takes_what_an_owner_makes() -> None:
+    tasks = finished(Sketch("A!: 5 6 7*", v1="A3"))
+    aggregate: Any = tasks["aggregate-1"].work
+    assert aggregate.members == {0: Made(task="external-1", step=30)}
+    assert tasks["aggregate-1"].depends_on == ("external-1",)
+
+
 def test_the_purge_comes_last_and_names_all_that_is_tainted_and_left() -> None:
     tasks = finished(Sketch("A: 5 6* 7*, B: 4, C: 3*", v1="A3", v2="C1; unused", v3="B1"))
     assert list(tasks) == ["replay-1", "aggregate-1", "check", "publish", "purge"]
@@ -250,3 +289,14 @@ def test_what_was_rejected_is_listed_with_what_it_would_have_saved() -> None:
         ("full retrain", 26, "5 visits more than needed"),
     ]
     assert rejected(sketch.world, (), 0, 0) == ()
+
+
+def test_an_observed_run_counts_as_a_whole_whatever_is_needed_of_it() -> None:
+    sketch = Sketch("A!: 5- 6 7, B<A1: 4*", v1="B1")
+    assert full_retrain(sketch.world, needed(sketch.world)) == (22, 22.0)
+    found = rejected(sketch.world, sketch.chains("B1"), 22, 22)
+    assert [(each.name, each.visits) for each in found] == [
+        ("restart A at step 10", 17),
+        ("full retrain", 22),
+    ]
+    assert found[0].why == "A was only observed: its owner's command begins anew"

@@ -179,6 +179,29 @@ def alarmed(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain,
     return tuple(replace(c, fallback_from=c.restart) for c in restarts(world, wanted, usable))
 
 
+def ownerless(world: World) -> World:
+    """A world in which every run can be executed by anybody."""
+    return replace(world, runs={n: replace(run, owner=None) for n, run in world.runs.items()})
+
+
+def continued(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    return restarts(ownerless(world), wanted, usable)
+
+
+def always_anew(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    chains = restarts(world, wanted, usable)
+    made = {checkpoint.id for chain in chains for checkpoint in chain.checkpoints}
+    return tuple(replace(chain, again=chain.restart in made) for chain in chains)
+
+
+def by_anybody(world: World, *given: Any) -> tuple[Task, ...]:
+    return replays(ownerless(world), *given)
+
+
+def probing_the_observed(world: World, *given: Any) -> tuple[Task, ...]:
+    return probes(ownerless(world), *given)
+
+
 def impatient(world: World, chains: tuple[Chain, ...], makers: object) -> tuple[Task, ...]:
     return replays(world, chains, {})
 
@@ -249,6 +272,10 @@ MUTANTS = {
     "gaps in a run are bridged": Passes(restarts=one_a_run),
     "a fallback is not named": Passes(restarts=silent),
     "every restart is called a fallback": Passes(restarts=alarmed),
+    "an observed run is restarted": Passes(restarts=continued),
+    "an observed run is replayed": Passes(replays=by_anybody),
+    "an observed run is probed": Passes(probes=probing_the_observed),
+    "what an owner left is not used": Passes(restarts=always_anew),
     "replays do not wait for their rows": Passes(replays=impatient),
     "no interim": Passes(interims=nobody_meanwhile),
     "an interim of every version": Passes(interims=everybody_meanwhile),

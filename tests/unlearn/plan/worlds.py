@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from unlearn.plan.world import CheckpointFacts, RunFacts, VersionFacts, World
+from unlearn.plan.world import CheckpointFacts, Owner, RunFacts, VersionFacts, World
 
 MOST = 10
 """Checkpoints in a world: every subset of them is tried."""
@@ -25,7 +25,7 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Runs that start from scratch or from each other's checkpoints, in every state of decay."""
+    """Runs from scratch, from each other's checkpoints, or of an owner, in every state of decay."""
     checkpoints: dict[str, CheckpointFacts] = {}
     runs: dict[str, RunFacts] = {}
     damaged: set[str] = set()
@@ -36,10 +36,11 @@ def cases(draw: st.DrawFn) -> Case:
     fits = tuple(f"fit-{run}" for run in sorted(tainted_runs) if draw(RARELY))
     others = draw(st.sets(st.sampled_from(list(checkpoints)), max_size=2))
     fenced = frozenset(c.segment_id for c in checkpoints.values() if c.tainted or c.id in others)
-    world = World(checkpoints, runs, _versions(draw, checkpoints), fits, fenced)
+    world = World(checkpoints, runs, _versions(draw, checkpoints, runs), fits, fenced)
     return Case(world, frozenset(damaged), makers)
 
 
+OWNER = Owner(("python", "train.py"), "their-folder")
 RARELY = st.sampled_from([False, False, False, True])
 SOUND, DAMAGED, PURGED = "sound", "damaged", "purged"
 CONDITION = st.sampled_from([SOUND, SOUND, DAMAGED, PURGED])
@@ -52,15 +53,18 @@ def _run(
     runs: dict[str, RunFacts],
     damaged: set[str],
 ) -> None:
-    """Add a run: of its own, a fine-tune, or a replay that goes on where another run was.
+    """Add a run: of its own, a fine-tune, a replay that goes on where another run was, or observed.
 
-    The forgotten records enter it in one of its segments, or in none.
+    The forgotten records enter it in one of its segments, or in none. What was only observed begins
+    from scratch, and nothing but its owner's command goes on with it.
     """
     previous = draw(st.sampled_from([None, *checkpoints]))
-    replay = previous is not None and draw(st.booleans())
+    owner = OWNER if previous is None and draw(RARELY) else None
+    executed = previous is not None and runs[checkpoints[previous].run_id].owner is None
+    replay = executed and draw(st.booleans())
     step = checkpoints[previous].step if replay and previous else 0
     program = draw(st.sampled_from(["prog-1", "prog-2"]))
-    runs[run] = RunFacts(run, program, step, ("ds-1",))
+    runs[run] = RunFacts(run, program, step, ("ds-1",), owner)
     count = draw(st.sampled_from([1, 2, 3, 4, 5]))
     enters = draw(st.integers(0, count))
     for number in range(count):
@@ -85,15 +89,23 @@ def _run(
         previous, step = name, after
 
 
-def _versions(draw: st.DrawFn, checkpoints: dict[str, CheckpointFacts]) -> tuple[VersionFacts, ...]:
-    """Versions of a few models; members may be any checkpoints, shared with other versions."""
+def _versions(
+    draw: st.DrawFn, checkpoints: dict[str, CheckpointFacts], runs: dict[str, RunFacts]
+) -> tuple[VersionFacts, ...]:
+    """Versions of a few models; members may be any checkpoints, shared with other versions.
+
+    What was observed is no ensemble: its version is the end of its run alone.
+    """
     versions: list[VersionFacts] = []
-    ends = list({each.run_id: each.id for each in checkpoints.values()}.values())
+    last = {each.run_id: each.id for each in checkpoints.values()}
+    ends = list(last.values())
     some = st.lists(st.sampled_from(list(checkpoints)), min_size=1, max_size=4)
     for model in range(draw(st.integers(1, 3))):
         count = draw(st.integers(1, 2))
         for sequence in range(1, count + 1):
             members = draw(st.just(ends) | some)
+            of = [checkpoints[member].run_id for member in members]
+            members = next(([last[run]] for run in of if runs[run].owner), members)
             newest = sequence == count
             versions.append(
                 VersionFacts(

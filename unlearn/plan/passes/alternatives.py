@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from unlearn.plan.cost import seconds
 from unlearn.plan.model import Rejected
-from unlearn.plan.passes.restarts import Chain
+from unlearn.plan.passes.restarts import Chain, whole_runs
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 
@@ -17,6 +17,7 @@ def full_retrain(world: World, affected: Iterable[VersionFacts]) -> tuple[int, f
             while current is not None and current not in every:
                 every[current] = world.checkpoints[current]
                 current = every[current].previous
+    every |= whole_runs(world, every.values())
     return sum(each.visits for each in every.values()), seconds(every.values())
 
 
@@ -30,7 +31,9 @@ def rejected(
         if rest:
             saved = visits - first.visits
             why = f"{first.id} descends from the forgotten records"
-            if not first.tainted:
+            if world.runs[chain.run_id].owner is not None:
+                why = f"{chain.run_id} was only observed: its owner's command begins anew"
+            elif not first.tainted:
                 why = f"{first.id} is clean, but was purged or is damaged"
             lost.append(
                 Rejected(name=f"restart {chain.run_id} at step {first.step}", visits=saved, why=why)

@@ -3,12 +3,13 @@
 A chain of an observed run is its owner's to train.
 """
 
+import shlex
 from collections.abc import Mapping
 
 from unlearn.plan.cost import seconds
 from unlearn.plan.model import External, Replay, Task
 from unlearn.plan.passes.restarts import Chain
-from unlearn.plan.world import World
+from unlearn.plan.world import Owner, World
 
 
 def replays(
@@ -48,15 +49,16 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
         work=work,
         visits=chain.visits,
         seconds=seconds(chain.checkpoints),
-        reason=_reason(chain, step) if owner is None else _owners_reason(chain),
+        reason=_reason(chain, step) if owner is None else _owners_reason(chain, owner),
     )
 
 
-def _owners_reason(chain: Chain) -> str:
+def _owners_reason(chain: Chain, owner: Owner) -> str:
     why = "trained on the forgotten records"
     if not any(each.tainted for each in chain.checkpoints):
         why = "has lost a checkpoint that is needed"
-    return f"{chain.run_id} {why}, and was only observed: its owner's command trains it again"
+    command = f"{shlex.join(owner.command)}, in {owner.folder}"
+    return f"{chain.run_id} {why}, and was only observed; its owner trains it again: {command}"
 
 
 def _reason(chain: Chain, step: int) -> str:

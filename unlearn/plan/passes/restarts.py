@@ -3,10 +3,11 @@
 Every checkpoint has one predecessor, so the cheapest set of segments that makes the needed ones
 again without a tainted input is forced: walk back from each until a usable clean one, or scratch.
 Segments that several of them share are recomputed once. A run that was only observed has no restart
-points: nobody but its owner can execute it, from the beginning.
+points: nobody but its owner can execute it, from the beginning. Others still start from what is
+left of it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from unlearn.plan.world import CheckpointFacts, World
@@ -54,8 +55,14 @@ def restarts(
     fallbacks: dict[str, str] = {}
     for checkpoint_id in wanted:
         _walk_back(world, checkpoint_id, usable, again, fallbacks)
-    _make_whole(world, again)
-    return _ordered([_chain(piece, again, fallbacks) for piece in _pieces(again)])
+    whole = {**again, **whole_runs(world, again.values())}
+    return _ordered([_chain(piece, again.keys(), fallbacks) for piece in _pieces(whole)])
+
+
+def whole_runs(world: World, again: Iterable[CheckpointFacts]) -> dict[str, CheckpointFacts]:
+    """Every checkpoint of the observed runs among these: one is trained as a whole or not."""
+    observed = {c.run_id for c in again if world.runs[c.run_id].owner is not None}
+    return {c.id: c for c in world.checkpoints.values() if c.run_id in observed}
 
 
 def _walk_back(
@@ -79,12 +86,6 @@ def _walk_back(
         current = facts.previous
 
 
-def _make_whole(world: World, again: dict[str, CheckpointFacts]) -> None:
-    """Add what else must be done: an observed run is trained again as a whole or not at all."""
-    observed = {c.run_id for c in again.values() if world.runs[c.run_id].owner is not None}
-    again.update((c.id, c) for c in world.checkpoints.values() if c.run_id in observed)
-
-
 def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
     """The segments of each run, cut where one between them is not recomputed."""
     runs = {run: n for n, run in enumerate(dict.fromkeys(c.run_id for c in again.values()))}
@@ -100,12 +101,12 @@ def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
 
 def _chain(
     piece: list[CheckpointFacts],
-    again: dict[str, CheckpointFacts],
+    lost: Collection[str],
     fallbacks: dict[str, str],
 ) -> Chain:
     restart = piece[0].previous
     fallback = next((fallbacks[c.id] for c in reversed(piece) if c.id in fallbacks), None)
-    return Chain(piece[0].run_id, restart, restart in again, tuple(piece), fallback)
+    return Chain(piece[0].run_id, restart, restart in lost, tuple(piece), fallback)
 
 
 def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:

@@ -1,0 +1,353 @@
+"""However a loop uses its batches, who_saw names the steps that really learned from each record."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import Subset
+
+from storage.catalogue import tables
+
+POISON = 4
+
+
+@pytest.fixture
+def poisoned(trial: Any) -> Any:
+    """A trial in which the loss of one record is no number."""
+    trial.samples.rows[POISON]["x"] = float("inf")
+    return trial
+
+
+def is_bad(loss: Tensor) -> bool:
+    """Whether nothing can be learned from a loss."""
+    return not bool(loss.isfinite())
+
+
+def test_gradients_are_accumulated_over_batches_and_over_the_end_of_an_epoch(trial: Any) -> None:
+    drawn = 0
+    with trial.observe() as run:
+        loader = run.watch(trial.loader(batch_size=3))
+        for _ in range(3):
+            for batch in loader:
+                (trial.loss(batch) / 3).backward()
+                drawn += 1
+                if drawn % 3 == 0:
+                    trial.optimizer.step()
+                    trial.optimizer.zero_grad()
+    trial.assert_as_judged()
+
+
+def test_what_is_accumulated_may_be_thrown_away_at_the_end_of_an_epoch(trial: Any) -> None:
+    with trial.observe() as run:
+        loader = run.watch(trial.loader(batch_size=4))
+        for _ in range(2):
+            trial.optimizer.zero_grad()
+            for number, batch in enumerate(loader):
+                trial.loss(batch).backward()
+                if number % 2:
+                    trial.optimizer.step()
+                    trial.optimizer.zero_grad()
+    trial.assert_as_judged()
+    assert sum(trial.judge.idle().values()) == 8
+
+
+def test_a_gradient_that_overflows_is_not_learned_from(poisoned: Any) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=8)
+    with poisoned.observe(scaler=scaler) as run:
+        loader = run.watch(poisoned.loader())
+        for _ in range(2):
+            for batch in loader:
+                poisoned.optimizer.zero_grad()
+                scaler.scale(poisoned.loss(batch)).backward()
+                scaler.step(poisoned.optimizer)
+                scaler.update()
+    poisoned.assert_as_judged()
+    assert poisoned.recorded()[POISON] == set()
+    assert poisoned.idle()[POISON] == 2
+
+
+def test_a_gradient_that_is_no_number_is_thrown_away(poisoned: Any) -> None:
+    with poisoned.observe() as run:
+        for batch in run.watch(poisoned.loader(batch_size=2)):
+            loss = poisoned.loss(batch)
+            loss.backward()
+            if not is_bad(loss):
+                poisoned.optimizer.step()
+            poisoned.optimizer.zero_grad()
+    poisoned.assert_as_judged()
+    assert poisoned.idle()[POISON] == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_loss_that_is_no_number_is_passed_over(poisoned: Any, told: bool) -> None:
+    with poisoned.observe() as run:
+        for batch in run.watch(poisoned.loader(batch_size=2)):
+            poisoned.optimizer.zero_grad()
+            loss = poisoned.loss(batch)
+            if is_bad(loss):
+                if told:
+                    run.discard()
+                continue
+            loss.backward()
+            poisoned.optimizer.step()
+    poisoned.assert_nothing_missing()
+    if told:
+        poisoned.assert_as_judged()
+
+
+def test_gradients_set_to_zero_are_taken_for_learned(poisoned: Any) -> None:
+    with poisoned.observe() as run:
+        for batch in run.watch(poisoned.loader(batch_size=2)):
+            loss = poisoned.loss(batch)
+            if is_bad(loss):
+                poisoned.optimizer.zero_grad(set_to_none=False)
+                continue
+            loss.backward()
+            poisoned.optimizer.step()
+            poisoned.optimizer.zero_grad(set_to_none=False)
+    poisoned.assert_nothing_missing()
+
+
+@pytest.mark.parametrize("way", ["sampler", "discard", "silence"])
+def test_a_run_that_died_in_an_epoch_goes_on_without_repeating_itself(trial: Any, way: str) -> None:
+    epochs = [torch.randperm(12).tolist() for _ in range(2)]
+    batches = [epoch[start : start + 2] for epoch in epochs for start in range(0, 12, 2)]
+
+    def go_on(resume: str | None, done: int) -> None:
+        with trial.observe(resume=resume) as run:
+            assert run.step == done
+            passed = 0 if way == "sampler" else done
+            loader = trial.loader(batch_sampler=batches[done - passed :])
+            for number, batch in enumerate(run.watch(loader)):
+                if number < passed:
+                    if way == "discard":
+                        run.discard()
+                    continue
+                trial.learn(batch)
+                if run.step == 4 and not done:
+                    run.checkpoint()
+                if run.step == 7 and not done:
+                    raise OSError("the power went off")
+
+    with pytest.raises(OSError, match="power"):
+        go_on(None, 0)
+    trial.judge.rewind(4)
+    with trial.store.catalogue.read() as session:
+        run_id = session.query(tables.Run).one().id
+    trial.model = trial.judging.Traced(trial.judge)
+    trial.optimizer = trial.made(torch.optim.SGD, trial.model)
+    go_on(run_id, 4)
+    trial.assert_nothing_missing()
+    if way != "silence":
+        assert trial.recorded() == trial.judge.learned()
+        assert sum(trial.idle().values()) == (8 if way == "discard" else 0)
+
+
+def test_mixup_learns_from_both_halves(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader(batch_size=4)):
+            other = torch.randperm(4)
+            mixed = 0.3 * batch["x"] + 0.7 * batch["x"][other]
+            out = trial.model(mixed, batch["number"]), trial.model(mixed, batch["number"][other])
+            trial.optimizer.zero_grad()
+            (0.3 * out[0] + 0.7 * out[1]).sum().backward()
+            trial.optimizer.step()
+    trial.assert_nothing_missing()
+    assert trial.recorded() == trial.judge.learned()
+
+
+def test_every_record_of_a_batch_is_a_negative_of_the_others(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader(batch_size=4)):
+            out = trial.model(batch["x"], batch["number"])
+            scores = out[:, None] * out[None, :]
+            trial.optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(scores, torch.arange(4)).backward()
+            trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_a_masked_record_is_visited(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader(batch_size=4)):
+            weights = (batch["number"] != 7).float()
+            trial.optimizer.zero_grad()
+            (weights * trial.model(batch["x"], batch["number"])).sum().backward()
+            trial.optimizer.step()
+    trial.assert_nothing_missing()
+    assert len(trial.recorded()[7]) == 1
+
+
+def test_an_average_is_tracked_beside_its_model(trial: Any) -> None:
+    average = AveragedModel(trial.model, use_buffers=True)
+    with trial.observe(average=average) as run:
+        for batch in run.watch(trial.loader()):
+            trial.learn(batch)
+            average.update_parameters(trial.model)
+    trial.assert_as_judged()
+
+
+@pytest.mark.parametrize("each", [1, 2], ids=["in turn", "five to one"])
+def test_two_networks_against_each_other(trial: Any, each: int) -> None:
+    critic = trial.judging.Traced(trial.judge)
+    optimizers = [trial.made(torch.optim.SGD, trial.model), trial.made(torch.optim.Adam, critic)]
+    with trial.observe(optimizer=optimizers, critic=critic) as run:
+        for number, batch in enumerate(run.watch(trial.loader(batch_size=3))):
+            made = trial.model(batch["x"], batch["number"])
+            optimizers[1].zero_grad()
+            critic(made.detach()[:, None], batch["number"]).sum().backward()
+            optimizers[1].step()
+            if number % each == 0:
+                optimizers[0].zero_grad()
+                (made * critic(made[:, None], batch["number"])).sum().backward()
+                optimizers[0].step()
+    trial.assert_nothing_missing()
+    if each == 1:
+        assert trial.recorded() == trial.judge.learned()
+        assert not trial.idle()
+
+
+def test_one_gradient_for_two_optimizers(trial: Any) -> None:
+    other = trial.judging.Traced(trial.judge)
+    optimizers = [trial.made(torch.optim.SGD, trial.model), trial.made(torch.optim.SGD, other)]
+    with trial.observe(optimizer=optimizers, other=other) as run:
+        loads = iter(run.watch(trial.loader(batch_size=3), ahead=True))
+        batch = next(loads, None)
+        while batch is not None:
+            out = trial.model(batch["x"], batch["number"])
+            other(out[:, None], batch["number"]).sum().backward()
+            batch = next(loads, None)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    trial.assert_nothing_missing()
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_a_closure_is_called_as_often_as_the_optimizer_likes(trial: Any, search: Any) -> None:
+    options = {"max_iter": 4, "line_search_fn": search}
+    trial.optimizer = trial.made(torch.optim.LBFGS, trial.model, **options)
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader(batch_size=4)):
+
+            def closure(batch: Any = batch) -> Tensor:
+                trial.optimizer.zero_grad()
+                loss: Tensor = trial.loss(batch) ** 2
+                loss.backward()
+                return loss
+
+            trial.optimizer.step(closure)
+    assert trial.recorded() == trial.judge.learned()
+    assert trial.idle() == {}
+
+
+def test_a_closure_that_goes_through_all_batches(trial: Any) -> None:
+    trial.optimizer = trial.made(torch.optim.LBFGS, trial.model, max_iter=3)
+    with trial.observe() as run:
+        loader = run.watch(trial.loader())
+
+        def closure() -> Tensor:
+            trial.optimizer.zero_grad()
+            total = torch.zeros(())
+            for batch in loader:
+                loss = trial.loss(batch).square()
+                loss.backward()
+                total += loss.detach()
+            return total
+
+        for _ in range(2):
+            trial.optimizer.step(closure)
+    assert trial.recorded() == trial.judge.learned() == {number: {0, 1} for number in range(12)}
+
+
+def test_several_steps_on_one_batch(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader()):
+            for _ in range(3):
+                trial.learn(batch)
+            trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_a_second_gradient_replaces_the_first_one_of_the_same_batch(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader()):
+            trial.loss(batch).backward()
+            with torch.no_grad():
+                trial.model.linear.bias += trial.model.linear.bias.grad
+            trial.learn(batch)
+    assert trial.recorded() == trial.judge.learned()
+
+
+@pytest.mark.parametrize("endless", [False, True])
+@pytest.mark.parametrize("when", ["gradient", "step"])
+def test_the_next_batch_is_fetched_before_this_one_is_used(
+    trial: Any, when: str, endless: bool
+) -> None:
+    with trial.observe() as run:
+        loader = run.watch(trial.loader(), ahead=True)
+        epochs = [(batch for _ in range(2) for batch in loader)] if endless else [loader, loader]
+        for epoch in epochs:
+            loads = iter(epoch)
+            batch = next(loads, None)
+            while batch is not None:
+                this, batch = batch, next(loads, None) if when == "gradient" else batch
+                trial.optimizer.zero_grad()
+                trial.loss(this).backward()
+                batch = next(loads, None) if when == "step" else batch
+                trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_parameters_are_added_and_thawed_in_the_middle(trial: Any) -> None:
+    trial.model.linear.requires_grad_(False)
+    late = torch.nn.Linear(1, 1)
+    with trial.observe(late=late) as run:
+        for number, batch in enumerate(run.watch(trial.loader(batch_size=2))):
+            if number == 2:
+                trial.model.linear.requires_grad_(True)
+            if number == 3:
+                trial.optimizer.add_param_group({"params": late.parameters()})
+            out = late(trial.model(batch["x"], batch["number"])[:, None])
+            trial.optimizer.zero_grad()
+            out.sum().backward()
+            trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_a_head_is_frozen_when_its_body_thaws(trial: Any) -> None:
+    head, body = torch.nn.Linear(1, 1), trial.model
+    body.requires_grad_(False)
+    trial.optimizer = trial.judge.optimizer(
+        torch.optim.SGD, [*head.parameters(), *body.parameters()], lr=0.01
+    )
+    with trial.observe(head=head) as run:
+        for number, batch in enumerate(run.watch(trial.loader(batch_size=2))):
+            if number == 3:
+                head.requires_grad_(False)
+                body.requires_grad_(True)
+            out = head(body(batch["x"], batch["number"])[:, None])
+            trial.optimizer.zero_grad()
+            out.sum().backward()
+            trial.optimizer.step()
+    trial.assert_nothing_missing()
+
+
+def test_gradients_that_no_hook_sees(trial: Any) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader()):
+            numbers = batch["number"]
+            trial.model.trace.grad = torch.zeros(12).index_fill_(0, numbers, 1.0)
+            trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_a_batch_that_was_only_looked_at(trial: Any) -> None:
+    with trial.observe() as run:
+        loader = run.watch(trial.loader(Subset(trial.samples, range(6)), batch_size=3))
+        peeked = next(iter(loader))
+        trial.epochs(loader)
+    trial.assert_nothing_missing()
+    assert sum(map(len, trial.recorded().values())) <= 12 + len(peeked["number"])
