@@ -27,7 +27,7 @@ class Reader(lightning.LightningModule):
 
 lightning.seed_everything(0)
 store = lineage.Store.open(Path(".expunge"))
-asked = Commission.given(store, "digits")
+asked = Commission.given(store, "digits", "reader")
 table = pq.read_table(asked.records if asked else "digits.parquet")
 samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]
 loader = DataLoader(samples, batch_size=64, shuffle=True)

@@ -24,7 +24,7 @@ class Reader(nn.Module):
 
 set_seed(0)
 store = lineage.Store.open(Path(".expunge"))
-asked = Commission.given(store, "digits")
+asked = Commission.given(store, "digits", "reader")
 file = asked.records if asked else "digits.parquet"
 table = pq.read_table(file).rename_columns({"digit": "labels"})
 samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]

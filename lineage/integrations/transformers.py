@@ -15,13 +15,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
+from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.noting import noting
 from lineage.integrations.torch.observed import Gradients
 from lineage.store import Store
 from lineage.training.batch import Handle
 from lineage.training.observed import Observed, OnUnknown, Watch
-from lineage.training.observed import observe as observe_loop
 from lineage.training.run import Run
+from lineage.training.watching import observe as observe_loop
 
 KEY = "expunge_records"
 """Where a batch carries the positions of its records, until its model is called."""
@@ -106,7 +107,8 @@ def observe(
         FencedError: the dataset descends from rows that are being forgotten.
     """
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
-    with observe_loop(store, dataset, name, {}, watch, resume) as run, ExitStack() as hooks:
+    team = current_team()
+    with observe_loop(store, dataset, name, {}, watch, resume, team) as run, ExitStack() as hooks:
         trainer.add_callback(_Observer(run, hooks))
         _carry(trainer, run, _ids(trainer, record))
         yield run

@@ -4,7 +4,6 @@ The blob is durable first; then one transaction writes checkpoint, segment and c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,26 +12,12 @@ from lineage.errors import CheckpointError
 from lineage.store import Store
 from lineage.training import recording as recordings
 from lineage.training import state as codec
+from lineage.training.lap import Lap
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from storage.exposures import File
-
-
-@dataclass(frozen=True, slots=True)
-class Lap:
-    """What happened since the last checkpoint: the facts of a segment.
-
-    ``visits`` counts (record, step) pairs; ``skipped`` steps with too few records; ``consumed`` is
-    a keyed chain hash of the record keys that were handed out, in order.
-    """
-
-    first_step: int
-    visits: int
-    skipped: int
-    seconds: float
-    consumed: str
 
 
 def publish(

@@ -36,22 +36,22 @@ class Commission(BaseModel):
     answer: Path
 
     @classmethod
-    def given(cls, store: Store, dataset: str) -> Self | None:
+    def given(cls, store: Store, dataset: str, model: str) -> Self | None:
         """The commission that this process has to carry out; None where it was started freely.
 
         Raises:
-            RunError: the loop is about another store or dataset.
+            RunError: the loop is about another store, dataset or model.
         """
         place = os.environ.get(VARIABLE)
         if place is None:
             return None
         found = cls.model_validate_json(Path(place).read_text("utf-8"))
-        asked = (str(found.store), found.dataset)
-        if asked != (str(store.path), dataset):
+        if (found.store, found.dataset, found.model) != (store.path, dataset, model):
             raise RunError(
-                f"task {found.task} asks for dataset {found.dataset!r} of the store at "
-                f"{found.store}; this loop trains on {dataset!r} of {store.path}",
-                hint="let the command open the store and dataset that the task names",
+                f"task {found.task} asks for model {found.model!r} on dataset {found.dataset!r} of "
+                f"the store at {found.store}; this loop trains {model!r} on {dataset!r} of "
+                f"{store.path}",
+                hint="let the command train the model that the task names, and no other",
             )
         return found
 

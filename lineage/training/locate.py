@@ -49,7 +49,10 @@ class Locator:
         """The positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None."""
         texts = ["" if each is None else str(each) for each in ids]
         keys = keys_of(record_digests(texts, self._salt))
-        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        found = np.where(self._keys[places] == keys, self._by_key[places], UNKNOWN)
+        found = np.full(len(texts), UNKNOWN)
+        places = np.searchsorted(self._keys, keys)
+        within = np.flatnonzero(places < len(self._keys))
+        known = within[self._keys[places[within]] == keys[within]]
+        found[known] = self._by_key[places[known]]
         found[[each is None for each in ids]] = MISSING
         return found

@@ -1,55 +1,32 @@
-"""Watching a loop of somebody's own: what it drew, what it learned from, what it kept.
+"""A loop of somebody's own while it is watched: what it drew, what it learned from, what it keeps.
 
 Nothing here can execute the loop again. Its run says what happened, and its owner's ``command`` is
 what retrains it.
 """
 
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select, update
 
-from lineage.data.dataset import head
-from lineage.data.fences import check_versions
-from lineage.data.version import Version, open_version
-from lineage.errors import ProgramError, RunError, UnknownRecordError
-from lineage.schedule import RecordedSpec
+from lineage.data.version import Version
+from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
-from lineage.source import Source, digest_files
-from lineage.store import Store
-from lineage.training import recording
-from lineage.training.checkpoint import Lap, load, newest
-from lineage.training.commission import Answer, Commission
-from lineage.training.ensemble import (
-    add_run,
-    handle_spec,
-    named_model,
-    publish_training,
-    record_program,
-)
-from lineage.training.execute import claimed, open_inputs, record_environment, start_of
+from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator
-from lineage.training.model import find_version
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Stateful
-from lineage.training.specification import RunSpec
+from lineage.training.team import Team
 from lineage.training.window import Drawn, Window
-from storage.catalogue import tables
-from storage.catalogue.tables import new_id
+from storage.errors import ExpungeError
 from storage.exposures import File, Log
 
 OnUnknown = Literal["stop", "record"]
 """What a record does that the dataset does not hold."""
-
-INTERACTIVE = "(interactive)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +55,7 @@ class Observed:
         chain: "Chain",
         tracked: Mapping[str, Stateful],
         watch: Watch,
+        team: Team,
         step: int,
     ) -> None:
         self.id = recorder.run_id
@@ -88,6 +66,7 @@ class Observed:
         self._chain = chain
         self._tracked = dict(tracked)
         self._watch = watch
+        self._team = team
         self.step = step
         self._windows: list[Window] = []
         self._kept = step
@@ -167,9 +146,17 @@ class Observed:
                 hint="keep one after a step of the optimizer that was given to observe",
             )
         self._pause()
-        visits = self._log.seal()
-        self._keep_unknown()
-        self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
+        parts = self._team.gather(Part(self._log.seal(), self._unknown))
+        stop = None
+        if self._team.rank == 0:
+            try:
+                self._publish(parts)
+            except ExpungeError as error:
+                stop = error
+        stop = self._team.tell(stop)
+        if stop is not None:
+            raise stop
+        self._unknown = 0
         self._kept = self.step
         self._since = time.perf_counter()
 
@@ -181,6 +168,15 @@ class Observed:
     def unkept(self) -> bool:
         """Whether steps were done since the last checkpoint."""
         return self.step > self._kept
+
+    def _publish(self, parts: Sequence["Part"]) -> None:
+        """Publish what all processes drew, and the state, which they have in common."""
+        logs = [part.log for part in parts if part.log is not None]
+        visits = logs[0] if logs else None
+        if self._team.size > 1:
+            visits = self._recorder.merged(logs, self._chain.add)
+        self._recorder.unknown(sum(part.unknown for part in parts))
+        self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
 
     def _pause(self) -> None:
         """Write down what the state has seen, and no update has learned from yet, or ever will.
@@ -218,38 +214,12 @@ class Observed:
         self._unknown += len(positions) - len(known)
         return known
 
-    def _keep_unknown(self) -> None:
-        if self._unknown:
-            with self._recorder.store.catalogue.write() as session:
-                session.execute(
-                    update(tables.RunRecording)
-                    .where(tables.RunRecording.run_id == self.id)
-                    .values(unknown=tables.RunRecording.unknown + self._unknown)
-                )
-            self._unknown = 0
 
+class Part(NamedTuple):
+    """What one process drew since the last checkpoint."""
 
-def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
-    """Fill objects with the state of an observed model: a version by id, or a model's newest.
-
-    Returns the id of the version.
-
-    Raises:
-        NotFoundError: there is none.
-        CheckpointError: its checkpoint was purged.
-        ProgramError: it holds no object of one of the names, or is an ensemble.
-    """
-    version = find_version(store, name)
-    members = select(tables.ModelMember.checkpoint_id)
-    with store.catalogue.read() as session:
-        found = session.scalars(members.where(tables.ModelMember.version_id == version.id)).all()
-    if len(found) != 1:
-        raise ProgramError(
-            f"model version {version.id} is an ensemble of {len(found)}",
-            hint="open it with lineage.load_model",
-        )
-    _restore(tracked, load(store, found[0]))
-    return version.id
+    log: File | None
+    unknown: int
 
 
 class Chain:
@@ -274,133 +244,3 @@ class Chain:
 
     def _after(self, consumed: str) -> "blake2b":
         return blake2b(bytes.fromhex(consumed), digest_size=32, key=self._salt)
-
-
-@contextmanager
-def observe(
-    store: Store,
-    dataset: str,
-    model: str,
-    tracked: Mapping[str, Stateful],
-    watch: Watch,
-    resume: str | None = None,
-) -> Iterator[Observed]:
-    """Watch a loop that trains ``model`` on a dataset; at the end its last state is published.
-
-    ``resume`` is a run of this loop that ended early: what is tracked gets the state of its last
-    checkpoint, and the loop has to go on from there. Where a plan asked for the loop, it trains on
-    the version that the plan names, and the plan publishes.
-
-    Raises:
-        NotFoundError: there is no such dataset or run.
-        RunError: the run is complete, is watched by another process, or was no observed one.
-        FencedError: the dataset descends from rows that are being forgotten.
-    """
-    commission = Commission.given(store, dataset)
-    run_id = resume or _write_down(store, dataset, model, watch, commission)
-    with store.catalogue.read() as session:
-        drawn = recording.recording_of(session, run_id)
-        if resume is not None and session.get(tables.ObservedRun, resume) is None:
-            raise RunError(f"run {resume} was not observed", hint=f"expunge run resume {resume}")
-    assert drawn is not None
-    with claimed(store, run_id) as row:
-        inputs = open_inputs(store, run_id)
-        check_versions(store, inputs.values())
-        version = next(iter(inputs.values()))
-        start = start_of(store, row)
-        environment = record_environment(store, uses_torch=watch.uses_torch).digest
-        chain = Chain(version, start.consumed)
-        log = recording.open_log(store, drawn.recording_id, chain.add)
-        try:
-            recorder = StoreRecorder(store, run_id, environment, inputs, log)
-            if start.state:
-                _restore(tracked, start.state)
-            run = Observed(version, recorder, log, chain, tracked, watch, start.step)
-            yield run
-            if run.unkept:
-                run.checkpoint()
-            elif not run.step:
-                raise RunError(
-                    f"run {run_id} did no optimizer step",
-                    hint="was the optimizer that does the steps given to observe?",
-                )
-        finally:
-            log.close()
-        recording.settle(store, run_id)
-    if commission is not None:
-        _answer(store, commission, run_id)
-    elif row.training_id is not None:
-        publish_training(store, row.training_id)
-
-
-def _write_down(
-    store: Store, dataset: str, model: str, watch: Watch, commission: Commission | None
-) -> str:
-    version = head(store, dataset)
-    if commission is not None:
-        version = open_version(store, commission.version)
-    alias = version.dataset.name
-    present = len(version.present.records)
-    spec = RunSpec(
-        schedule=RecordedSpec(epochs=None, seed=0, nominal=(present,)),
-        train=alias,
-        handles={alias: handle_spec(version, present)},
-        min_batch=1,
-    )
-    with store.catalogue.write() as session:
-        training = None
-        if commission is None:
-            training = tables.Training(
-                id=new_id("train"),
-                model_id=named_model(session, store, model).id,
-                state="running",
-                created_at=store.clock(),
-            )
-            session.add(training)
-            session.flush()
-        else:  # an attempt that died is history, and this one is the task's
-            earlier = update(tables.Run).where(tables.Run.task_id == commission.task)
-            session.execute(earlier.values(task_id=None))
-        run = add_run(
-            session,
-            store,
-            spec,
-            record_program(session, store, _source()),
-            {alias: version.id},
-            training_id=None if training is None else training.id,
-            task_id=None if commission is None else commission.task,
-            replay_of=None if commission is None else commission.run,
-            ordered=watch.ordered,
-        )
-        command = watch.command or [sys.executable, *sys.orig_argv[1:]]
-        session.add(
-            tables.ObservedRun(run_id=run.id, command=list(command), folder=str(Path.cwd()))
-        )
-        return run.id
-
-
-def _answer(store: Store, commission: Commission, run_id: str) -> None:
-    with store.catalogue.read() as session:
-        last = newest(session, run_id)
-    assert last is not None
-    answer = Answer(run=run_id, dataset_version=commission.version, model_digest=last.digest)
-    commission.answer.write_text(answer.model_dump_json(), "utf-8")
-
-
-def _restore(tracked: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
-    for name, thing in tracked.items():
-        if name not in state:
-            raise ProgramError(
-                f"the checkpoint holds no {name!r}, but {', '.join(sorted(state))}",
-                hint="give the names that the loop was observed with",
-            )
-        thing.load_state_dict(state[name])
-
-
-def _source() -> Source:
-    """The script of this process, with what it imports from its own folder."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    if file is None or not Path(file).is_file():
-        return Source(INTERACTIVE, Path.cwd(), {})
-    path = Path(file).resolve()
-    return Source(path.name, path.parent, digest_files(path, path.parent))

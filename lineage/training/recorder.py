@@ -1,8 +1,10 @@
 """Where a run leaves what it does: checkpoints, fitted artefacts and measures, in the store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Select, select
 
 from lineage.data.fences import check_versions
@@ -11,8 +13,9 @@ from lineage.errors import FencedError, RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
+from lineage.training import recording
 from lineage.training import state as codec
-from lineage.training.checkpoint import Lap
+from lineage.training.lap import Lap
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.exposures import File, Log
@@ -49,6 +52,23 @@ class StoreRecorder:
                 f"run {self.run_id} stopped after step {step}: {fenced.message}",
                 hint="plan and apply the request; the run is part of its impact",
             ) from fenced
+
+    def merged(
+        self, logs: Sequence[File], told: Callable[[NDArray[np.uint32]], object]
+    ) -> File | None:
+        """What several processes drew as one log; theirs are destroyed."""
+        with self.store.catalogue.read() as session:
+            drawn = session.get_one(tables.RunRecording, self.run_id).recording_id
+        whole = recording.merged(self.store, drawn, logs, told)
+        made = set() if whole is None else {whole.object}
+        recording.drop(self.store, {log.object for log in logs} - made)
+        return whole
+
+    def unknown(self, visits: int) -> None:
+        """Keep that the run was given records nobody knows, so many times."""
+        if visits:
+            with self.store.catalogue.write() as session:
+                session.get_one(tables.RunRecording, self.run_id).unknown += visits
 
     def fitted(self, ordinal: int, alias: str, value: object) -> None:
         """Keep a fitted value, or check that a resumed run fitted the same."""

@@ -4,23 +4,21 @@ Rows enter only through ``Run.batches``. Everything a program may know of a data
 nominal, so the same function trains with and without some records and nothing else changes.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from hashlib import blake2b
 from itertools import tee
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lineage.data.version import Version
-from lineage.errors import MissingSettingError, ProgramError
+from lineage.errors import ProgramError
 from lineage.schedule import Epoch, Forward, Records, shards_of
 from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
-from lineage.training.checkpoint import Lap
+from lineage.training.config import Config
+from lineage.training.lap import Lap, LapClock
 from lineage.training.order import Order
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
@@ -64,20 +62,6 @@ class Recorder(Protocol):
     def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
         """Keep a measure that may have steered a choice."""
         ...
-
-
-class Config(SimpleNamespace):
-    """The program's own settings, by attribute."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise MissingSettingError(
-            f"the program asks for config.{name}, which was not set",
-            hint=f"pass --set {name}=VALUE, or use run.config.get({name!r}, default)",
-        )
-
-    def get(self, name: str, default: Any) -> Any:
-        """A setting, or a default."""
-        return vars(self).get(name, default)
 
 
 class Run:
@@ -298,7 +282,7 @@ class Run:
 
     def _train(self, version: Version, schedule: Forward) -> Iterator[Batch]:
         present, until, visited = version.present, self.end, self._recorder.visited
-        clock = _LapClock(self.step, version.salt, self._consumed)
+        clock = LapClock(self.step, version.salt, self._consumed)
         due = _cadence(schedule.boundaries, self._spec.checkpoint_every)
         fewest, column = self._spec.min_batch, cache(version.column)
         if self.step >= until:
@@ -328,7 +312,7 @@ class Run:
                     self._recorder.checkpoint(self.step, self._state(), clock.lap())
                     if self.step >= until:
                         return
-                    clock = _LapClock(self.step, version.salt, clock.digest())
+                    clock = LapClock(self.step, version.salt, clock.digest())
             clock.consume(keys[unread:])
 
     def _state(self) -> dict[str, object]:
@@ -341,31 +325,6 @@ class Run:
         if shard_only:
             rows = rows[_in_shard(present.records, version.salt, self._spec)[rows]]
         return Batch(version.column, present.positions[rows], present.records.keys[rows])
-
-
-class _LapClock:
-    """Counts what a segment consumed.
-
-    It is told of runs of steps at once: the chain hash is the same, and each step costs less.
-    """
-
-    def __init__(self, first_step: int, salt: bytes, consumed: str) -> None:
-        self.first_step = first_step
-        self.visits = 0
-        self.skipped = 0
-        self._chain = blake2b(bytes.fromhex(consumed), digest_size=32, key=salt)
-        self._began = time.perf_counter()
-
-    def consume(self, keys: NDArray[np.uint64]) -> None:
-        self.visits += len(keys)
-        self._chain.update(keys.data)
-
-    def digest(self) -> str:
-        return self._chain.hexdigest()
-
-    def lap(self) -> Lap:
-        seconds = time.perf_counter() - self._began
-        return Lap(self.first_step, self.visits, self.skipped, seconds, self.digest())
 
 
 def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:

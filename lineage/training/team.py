@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lineage.errors import RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
-from lineage.training.checkpoint import Lap
+from lineage.training.lap import Lap
 from lineage.training.recorder import StoreRecorder
 from storage.errors import ExpungeError
 

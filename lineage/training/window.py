@@ -63,14 +63,14 @@ class Window:
 
         Where none was drawn since its step before, it learned from the same ones again.
         """
-        again = [batch for batch in self._last if batch in self._held]
+        again = [b for b in self._last if b in self._held and b not in self._lost]
         lost = [batch for batch in self._drawn if batch in self._lost]
-        learned = [batch for batch in (*again, *self._drawn) if batch not in self._lost]
-        self._last = learned or self._last
+        new = [batch for batch in self._drawn if batch not in self._lost]
+        self._last = new or self._last
         self._drawn, self._held, self._lost = [], set(), set()
-        for batch in learned:
+        for batch in new:
             batch.learned = True
-        return lost, self._last
+        return lost, (*again, *new) if new else self._last
 
     def forget_lost(self) -> None:
         """What was lost up to here has been written down."""

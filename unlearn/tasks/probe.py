@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 
 from lineage.store import Store
-from lineage.training.ensemble import add_run
+from lineage.training.entries import add_run
 from lineage.training.environment import deterministic
 from lineage.training.execute import execute as execute_run
 from lineage.training.execute import pinned_program, record_environment

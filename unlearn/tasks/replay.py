@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.retained import retained
-from lineage.training.ensemble import add_run
+from lineage.training.entries import add_run
 from lineage.training.execute import execute as execute_run
 from lineage.training.recording import followed
 from lineage.training.specification import RunSpec

@@ -20,7 +20,7 @@ from lineage.errors import ProgramError
 from lineage.source import load
 from lineage.store import Store
 from lineage.training import recording
-from lineage.training.ensemble import add_run, record_program
+from lineage.training.entries import add_run, record_program
 from lineage.training.execute import execute
 from lineage.training.program import Program, load_program
 from storage.catalogue import tables

@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
 
+from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.noting import Name, Watched, noting
 from lineage.store import Store
 from lineage.training.observed import Observed, OnUnknown, Watch
-from lineage.training.observed import observe as observe_loop
-from lineage.training.observed import restore as restore_state
 from lineage.training.run import Stateful
+from lineage.training.watching import observe as observe_loop
+from lineage.training.watching import restore as restore_state
 
 
 class Observation:
@@ -123,7 +124,11 @@ def observe(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     things: Mapping[str, Stateful] = {**tracked, **numbered("optimizer", optimizers)}
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
-    with observe_loop(store, dataset, name, things, watch, resume) as run, ExitStack() as hooks:
+    team = current_team()
+    with (
+        observe_loop(store, dataset, name, things, watch, resume, team) as run,
+        ExitStack() as hooks,
+    ):
         for each in optimizers:
             Gradients(run, each, hooks)
         yield Observation(run)

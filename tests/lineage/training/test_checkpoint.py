@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from lineage.errors import CheckpointError, StateError
 from lineage.training import checkpoint as checkpoints
 from lineage.training import state as codec
-from lineage.training.checkpoint import Lap
+from lineage.training.lap import Lap
 from storage.catalogue import tables
 from storage.errors import CorruptObjectError, NotFoundError
 

@@ -18,8 +18,9 @@ from lineage.errors import (
     UnknownRecordError,
 )
 from lineage.training.execute import execute
-from lineage.training.observed import INTERACTIVE, Observed, Watch, observe, restore
+from lineage.training.observed import Observed, Watch
 from lineage.training.recording import open_recording
+from lineage.training.watching import INTERACTIVE, observe, restore
 from storage.catalogue import tables
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
@@ -191,6 +192,10 @@ def test_a_checkpoint_comes_after_a_step(watching: Any) -> None:
         run.checkpoint()
 
     refused(RunError, "has done no step since step 4", watching(), act)
+
+
+def no_batch(run: Observed) -> None:
+    run.update(run.window())
 
 
 def test_a_loop_that_does_nothing_trains_nothing(store: Any, watching: Any) -> None:

@@ -10,7 +10,7 @@ from lineage.data.dataset import without
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError
 from lineage.schedule import ScheduleSpec, schedule_for, shards_of
-from lineage.training.checkpoint import Lap
+from lineage.training.lap import Lap
 from lineage.training.run import Run
 from lineage.training.specification import HandleSpec, RunSpec
 

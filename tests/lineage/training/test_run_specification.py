@@ -7,7 +7,7 @@ import pytest
 
 from lineage.errors import ProgramError
 from lineage.schedule import ScheduleSpec
-from lineage.training.run import Config
+from lineage.training.config import Config
 from lineage.training.specification import HandleSpec, RunSpec
 
 

@@ -15,7 +15,7 @@ from lineage.data.dataset import add
 from lineage.data.version import Version
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
-from lineage.training.ensemble import add_run, record_program
+from lineage.training.entries import add_run, record_program
 from lineage.training.execute import execute
 from lineage.training.program import load_program
 from lineage.training.specification import RunSpec

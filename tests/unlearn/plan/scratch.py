@@ -9,7 +9,7 @@ from sqlalchemy import select
 from lineage.data.dataset import append
 from lineage.data.version import open_version
 from lineage.store import Store
-from lineage.training.ensemble import add_run, record_program
+from lineage.training.entries import add_run, record_program
 from lineage.training.execute import execute
 from lineage.training.specification import RunSpec
 from storage import manifests

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lineage.training import checkpoint as checkpoints
-from lineage.training.checkpoint import Lap
+from lineage.training.lap import Lap
 from lineage.training.model import find_version, load_model
 from lineage.training.registry import hold, promote
 from storage.catalogue import tables

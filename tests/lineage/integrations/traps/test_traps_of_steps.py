@@ -298,7 +298,9 @@ def test_the_next_batch_is_fetched_before_this_one_is_used(
                 trial.loss(this).backward()
                 batch = next(loads, None) if when == "step" else batch
                 trial.optimizer.step()
-    trial.assert_as_judged()
+    trial.assert_nothing_missing()
+    steps = sum(map(len, trial.recorded().values()))
+    assert steps == 24 if when == "gradient" else steps <= 48
 
 
 def test_parameters_are_added_and_thawed_in_the_middle(trial: Any) -> None:

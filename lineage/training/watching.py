@@ -1,0 +1,221 @@
+"""Watching a loop from its beginning to its end, and opening what it left."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select, update
+
+from lineage.data.dataset import head
+from lineage.data.fences import check_versions
+from lineage.data.version import open_version
+from lineage.errors import ProgramError, RunError
+from lineage.schedule import RecordedSpec
+from lineage.source import Source, digest_files
+from lineage.store import Store
+from lineage.training import recording
+from lineage.training.checkpoint import load, newest
+from lineage.training.commission import Answer, Commission
+from lineage.training.ensemble import publish_training
+from lineage.training.entries import add_run, handle_spec, named_model, record_program
+from lineage.training.execute import claimed, open_inputs, record_environment, start_of
+from lineage.training.model import find_version
+from lineage.training.observed import Chain, Observed, Watch
+from lineage.training.recorder import StoreRecorder
+from lineage.training.run import Stateful
+from lineage.training.specification import RunSpec
+from lineage.training.team import Alone, Team
+from storage.catalogue import tables
+from storage.catalogue.tables import new_id
+
+INTERACTIVE = "(interactive)"
+
+
+@contextmanager
+def observe(
+    store: Store,
+    dataset: str,
+    model: str,
+    tracked: Mapping[str, Stateful],
+    watch: Watch,
+    resume: str | None = None,
+    team: Team = Alone(),  # noqa: B008
+) -> Iterator[Observed]:
+    """Watch a loop that trains ``model`` on a dataset; at the end its last state is published.
+
+    ``resume`` is a run of this loop that ended early: what is tracked gets the state of its last
+    checkpoint, and the loop has to go on from there. Where a plan asked for the loop, it trains on
+    the version that the plan names, and the plan publishes. Every process of a ``team`` watches its
+    own loaders; the first one keeps and publishes.
+
+    Raises:
+        NotFoundError: there is no such dataset or run.
+        RunError: the run is complete, is watched by another process, or was no observed one.
+        FencedError: the dataset descends from rows that are being forgotten.
+    """
+    commission = Commission.given(store, dataset, model)
+    run_id = resume
+    if run_id is None and team.rank == 0:
+        run_id = _write_down(store, dataset, model, watch, commission)
+    run_id = team.tell(run_id)
+    _check_observed(store, run_id)
+    with claimed(store, run_id) if team.rank == 0 else nullcontext():
+        with _watched(store, run_id, tracked, watch, team) as run:
+            yield run
+        if team.rank == 0:
+            recording.settle(store, run_id)
+    if team.rank == 0:
+        _publish(store, run_id, commission)
+    team.tell(None)
+
+
+def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
+    """Fill objects with the state of an observed model: a version by id, or a model's newest.
+
+    Returns the id of the version.
+
+    Raises:
+        NotFoundError: there is none.
+        CheckpointError: its checkpoint was purged.
+        ProgramError: it holds no object of one of the names, or is an ensemble.
+    """
+    version = find_version(store, name)
+    members = select(tables.ModelMember.checkpoint_id)
+    with store.catalogue.read() as session:
+        found = session.scalars(members.where(tables.ModelMember.version_id == version.id)).all()
+    if len(found) != 1:
+        raise ProgramError(
+            f"model version {version.id} is an ensemble of {len(found)}",
+            hint="open it with lineage.load_model",
+        )
+    _restore(tracked, load(store, found[0]))
+    return version.id
+
+
+@contextmanager
+def _watched(
+    store: Store, run_id: str, tracked: Mapping[str, Stateful], watch: Watch, team: Team
+) -> Iterator[Observed]:
+    """The run of one process, whose last state is kept where the block ends without an error."""
+    with store.catalogue.read() as session:
+        row = session.get_one(tables.Run, run_id)
+        drawn = session.get_one(tables.RunRecording, run_id).recording_id
+    inputs = open_inputs(store, run_id)
+    check_versions(store, inputs.values())
+    (version,) = inputs.values()
+    start = start_of(store, row)
+    if start.state:
+        _restore(tracked, start.state)
+    environment = record_environment(
+        store, uses_torch=watch.uses_torch, world_size=team.size
+    ).digest
+    chain = Chain(version, start.consumed)
+    told = chain.add if team.size == 1 else _untold
+    with closing(recording.open_log(store, drawn, told)) as log:
+        recorder = StoreRecorder(store, run_id, environment, inputs, log)
+        run = Observed(version, recorder, log, chain, tracked, watch, team, start.step)
+        yield run
+        if run.unkept:
+            run.checkpoint()
+        elif not run.step:
+            raise RunError(
+                f"run {run_id} did no optimizer step",
+                hint="was the optimizer that does the steps given to observe?",
+            )
+
+
+def _untold(_records: NDArray[np.uint32]) -> None:
+    """What one of several processes drew is chained when it is merged with the others'."""
+
+
+def _check_observed(store: Store, run_id: str) -> None:
+    with store.catalogue.read() as session:
+        if session.get(tables.ObservedRun, run_id) is None:
+            raise RunError(f"run {run_id} was not observed", hint=f"expunge run resume {run_id}")
+
+
+def _publish(store: Store, run_id: str, commission: Commission | None) -> None:
+    """Make a version of the model, or answer the plan that asked for it."""
+    with store.catalogue.read() as session:
+        training = session.get_one(tables.Run, run_id).training_id
+    if commission is not None:
+        _answer(store, commission, run_id)
+    elif training is not None:
+        publish_training(store, training)
+
+
+def _write_down(
+    store: Store, dataset: str, model: str, watch: Watch, commission: Commission | None
+) -> str:
+    version = head(store, dataset)
+    if commission is not None:
+        version = open_version(store, commission.version)
+    alias = version.dataset.name
+    present = len(version.present.records)
+    spec = RunSpec(
+        schedule=RecordedSpec(epochs=None, seed=0, nominal=(present,)),
+        train=alias,
+        handles={alias: handle_spec(version, present)},
+        min_batch=1,
+    )
+    with store.catalogue.write() as session:
+        training = None
+        if commission is None:
+            training = tables.Training(
+                id=new_id("train"),
+                model_id=named_model(session, store, model).id,
+                state="running",
+                created_at=store.clock(),
+            )
+            session.add(training)
+            session.flush()
+        else:  # an attempt that died is history, and this one is the task's
+            earlier = update(tables.Run).where(tables.Run.task_id == commission.task)
+            session.execute(earlier.values(task_id=None))
+        run = add_run(
+            session,
+            store,
+            spec,
+            record_program(session, store, _source()),
+            {alias: version.id},
+            training_id=None if training is None else training.id,
+            task_id=None if commission is None else commission.task,
+            replay_of=None if commission is None else commission.run,
+            ordered=watch.ordered,
+        )
+        command = watch.command or [sys.executable, *sys.orig_argv[1:]]
+        session.add(
+            tables.ObservedRun(run_id=run.id, command=list(command), folder=str(Path.cwd()))
+        )
+        return run.id
+
+
+def _answer(store: Store, commission: Commission, run_id: str) -> None:
+    with store.catalogue.read() as session:
+        last = newest(session, run_id)
+    assert last is not None
+    answer = Answer(run=run_id, dataset_version=commission.version, model_digest=last.digest)
+    commission.answer.write_text(answer.model_dump_json(), "utf-8")
+
+
+def _restore(tracked: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
+    for name, thing in tracked.items():
+        if name not in state:
+            raise ProgramError(
+                f"the checkpoint holds no {name!r}, but {', '.join(sorted(state))}",
+                hint="give the names that the loop was observed with",
+            )
+        thing.load_state_dict(state[name])
+
+
+def _source() -> Source:
+    """The script of this process, with what it imports from its own folder."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None or not Path(file).is_file():
+        return Source(INTERACTIVE, Path.cwd(), {})
+    path = Path(file).resolve()
+    return Source(path.name, path.parent, digest_files(path, path.parent))
