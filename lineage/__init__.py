@@ -12,6 +12,7 @@ from lineage.training.ensemble import Recipe, train
 from lineage.training.model import Ensemble, load_model
 from lineage.training.program import Program, program
 from lineage.training.run import Run
+from lineage.training.watching import holds
 
 __all__ = [
     "Batch",
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "Store",
     "add_dataset",
+    "holds",
     "load_model",
     "program",
     "train",

@@ -53,13 +53,14 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, path: Path, clock: Callable[[], datetime] = _utc_now) -> "Store":
-        """Open the store at ``path``, and migrate it to this version.
+    def open(cls, path: Path | None = None, clock: Callable[[], datetime] = _utc_now) -> "Store":
+        """Open the store at ``path`` (default: `default_path`), and migrate it to this version.
 
         Raises:
             NotFoundError: there is no store.
             SchemaVersionError: a newer version wrote it.
         """
+        path = path or default_path()
         if not (path / CATALOGUE).is_file():
             raise NotFoundError(
                 f"there is no store at {path}",

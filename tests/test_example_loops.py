@@ -26,7 +26,7 @@ from unlearn.demo.data import write
 
 LOOPS = Path(__file__).parents[1] / "examples" / "loops"
 FRAMEWORKS = ["pytorch", "lightning", "transformers"]
-CHECKPOINTS = {"pytorch": 3, "lightning": 3, "transformers": 1}
+CHECKPOINTS = {"pytorch": 1, "lightning": 3, "transformers": 1}
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MAKERS = {"request": "REQUEST", "plan": "PLAN"}
 DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -99,14 +99,12 @@ def folder(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def ask(folder: Path) -> Ask:
-    """The command with ``--json``: the document that it ends its answer with."""
+    """The command with ``--json``: the document that is all it prints."""
 
     def asked(*words: str, status: int = 0) -> Any:
         found = CliRunner().invoke(main, [*words, "--json"])
         assert found.exit_code == status, found.output
-        document = re.search(r"^[{\[]\n.*", found.stdout, re.DOTALL | re.MULTILINE)
-        assert document is not None
-        return json.loads(document[0])
+        return json.loads(found.stdout)
 
     return asked
 
@@ -143,7 +141,7 @@ def test_the_diffs_on_the_page_are_those_of_the_files() -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_watching_takes_a_few_lines(framework: str) -> None:
     changed = [line for line in _diff(framework)[2:] if re.match(r"\+.", line)]
-    assert len(changed) <= 10
+    assert len(changed) <= 8
 
 
 def _members(value: Any) -> set[str]:

@@ -1,7 +1,5 @@
 """Learn to read digits: an ordinary script of Lightning."""
 
-from pathlib import Path
-
 import lightning
 import pyarrow.parquet as pq
 import torch
@@ -10,7 +8,6 @@ from torch.utils.data import DataLoader
 
 import lineage
 from lineage.integrations.lightning import observe
-from lineage.training.commission import Commission
 
 
 class Reader(lightning.LightningModule):
@@ -26,12 +23,12 @@ class Reader(lightning.LightningModule):
 
 
 lightning.seed_everything(0)
-store = lineage.Store.open(Path(".expunge"))
-asked = Commission.given(store, "digits", "reader")
-table = pq.read_table(asked.records if asked else "digits.parquet")
+table = pq.read_table("digits.parquet")
+store = lineage.Store.open()
+table = table.filter(lineage.holds(store, "digits", table["record"].to_pylist()))
 samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]
 loader = DataLoader(samples, batch_size=64, shuffle=True)
 trainer = lightning.Trainer(max_epochs=3, accelerator="cpu", logger=False)
-with observe(store, "digits", "reader") as watch:
-    trainer.callbacks.append(watch)
-    trainer.fit(Reader(), watch.watch(loader, record="record"))
+with observe(store, "digits", "reader") as observer:
+    trainer.callbacks.append(observer)
+    trainer.fit(Reader(), observer.watch(loader, record="record"))

@@ -1,7 +1,5 @@
 """Learn to read digits: an ordinary loop of plain PyTorch."""
 
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import torch
 from torch import nn
@@ -15,20 +13,19 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 
 
-def train(table):
-    samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]
-    loader = run.watch(DataLoader(samples, batch_size=64, shuffle=True), record="record")
+def train(loader):
     for _ in range(3):
         for batch in loader:
             loss = nn.functional.cross_entropy(model(batch["pixels"]), batch["digit"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        torch.save(model.state_dict(), "reader.pt")
-        run.checkpoint()
 
 
 table = pq.read_table("digits.parquet")
-store = lineage.Store.open(Path(".expunge"))
+store = lineage.Store.open()
+table = table.filter(lineage.holds(store, "digits", table["record"].to_pylist()))
+samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]
+loader = DataLoader(samples, batch_size=64, shuffle=True)
 with observe(store, "digits", "reader", optimizer=optimizer, model=model) as run:
-    train(table.filter(run.holds(table["record"].to_pylist())))
+    train(run.watch(loader, record="record"))

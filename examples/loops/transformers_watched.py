@@ -1,7 +1,5 @@
 """Learn to read digits: an ordinary script of Hugging Face's Trainer."""
 
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import torch
 from torch import nn
@@ -9,7 +7,6 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 import lineage
 from lineage.integrations.transformers import observe
-from lineage.training.commission import Commission
 
 
 class Reader(nn.Module):
@@ -23,10 +20,9 @@ class Reader(nn.Module):
 
 
 set_seed(0)
-store = lineage.Store.open(Path(".expunge"))
-asked = Commission.given(store, "digits", "reader")
-file = asked.records if asked else "digits.parquet"
-table = pq.read_table(file).rename_columns({"digit": "labels"})
+table = pq.read_table("digits.parquet").rename_columns({"digit": "labels"})
+store = lineage.Store.open()
+table = table.filter(lineage.holds(store, "digits", table["record"].to_pylist()))
 samples = [{**row, "pixels": torch.tensor(row["pixels"]) / 16} for row in table.to_pylist()]
 arguments = TrainingArguments(
     "reader", num_train_epochs=3, per_device_train_batch_size=64, learning_rate=3e-3

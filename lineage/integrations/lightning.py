@@ -52,6 +52,11 @@ class Observer(Callback):
         self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"
     ) -> None:
         """Watch the optimizers, which exist by now, and keep them with the module."""
+        if trainer.world_size != self._run.processes:
+            raise RunError(
+                f"{trainer.world_size} processes train, and {self._run.processes} watch run {self.id}",
+                hint="Lightning's processes find each other too late: drive them, or watch a plain loop",
+            )
         self._run.continues(trainer.global_step)
         self._run.track(**_state(trainer, pl_module))
         for optimizer in trainer.optimizers:

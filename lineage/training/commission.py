@@ -36,24 +36,26 @@ class Commission(BaseModel):
     answer: Path
 
     @classmethod
-    def given(cls, store: Store, dataset: str, model: str) -> Self | None:
-        """The commission that this process has to carry out; None where it was started freely.
-
-        Raises:
-            RunError: the loop is about another store, dataset or model.
-        """
+    def given(cls) -> Self | None:
+        """The commission that this process has to carry out; None where it was started freely."""
         place = os.environ.get(VARIABLE)
         if place is None:
             return None
-        found = cls.model_validate_json(Path(place).read_text("utf-8"))
-        if (found.store, found.dataset, found.model) != (store.path, dataset, model):
+        return cls.model_validate_json(Path(place).read_text("utf-8"))
+
+    def check(self, store: Store, dataset: str, model: str) -> None:
+        """Make sure that a loop is the one that was asked for.
+
+        Raises:
+            RunError: it is about another store, dataset or model.
+        """
+        if (self.store, self.dataset, self.model) != (store.path, dataset, model):
             raise RunError(
-                f"task {found.task} asks for model {found.model!r} on dataset {found.dataset!r} of "
-                f"the store at {found.store}; this loop trains {model!r} on {dataset!r} of "
+                f"task {self.task} asks for model {self.model!r} on dataset {self.dataset!r} of "
+                f"the store at {self.store}; this loop trains {model!r} on {dataset!r} of "
                 f"{store.path}",
                 hint="let the command train the model that the task names, and no other",
             )
-        return found
 
 
 class Answer(BaseModel):

@@ -74,6 +74,11 @@ class Observed:
         self._drawn = 0
         self._unknown = 0
 
+    @property
+    def processes(self) -> int:
+        """How many processes watch this run together."""
+        return self._team.size
+
     def track(self, **objects: Stateful) -> None:
         """Keep more objects in checkpoints, whose state somebody else restores."""
         self._tracked.update(objects)

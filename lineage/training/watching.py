@@ -1,7 +1,7 @@
 """Watching a loop from its beginning to its end, and opening what it left."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
-from lineage.data.version import open_version
+from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError
 from lineage.schedule import RecordedSpec
 from lineage.source import Source, digest_files
@@ -23,6 +23,7 @@ from lineage.training.commission import Answer, Commission
 from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
+from lineage.training.locate import Locator
 from lineage.training.model import find_version
 from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
@@ -57,7 +58,9 @@ def observe(
         RunError: the run is complete, is watched by another process, or was no observed one.
         FencedError: the dataset descends from rows that are being forgotten.
     """
-    commission = Commission.given(store, dataset, model)
+    commission = Commission.given()
+    if commission is not None:
+        commission.check(store, dataset, model)
     run_id = resume
     if run_id is None and team.rank == 0:
         run_id = _write_down(store, dataset, model, watch, commission)
@@ -71,6 +74,18 @@ def observe(
     if team.rank == 0:
         _publish(store, run_id, commission)
     team.tell(None)
+
+
+def holds(store: Store, dataset: str, ids: Sequence[object]) -> NDArray[np.bool_]:
+    """Which of these record ids a loop may be given now (n,): those that the dataset holds.
+
+    A script that leaves the others out can be started again when some were forgotten, by a plan
+    too. Ids are compared as text.
+
+    Raises:
+        NotFoundError: there is no such dataset.
+    """
+    return Locator(_offered(store, dataset, Commission.given())).ids(ids) >= 0
 
 
 def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
@@ -148,12 +163,18 @@ def _publish(store: Store, run_id: str, commission: Commission | None) -> None:
         publish_training(store, training)
 
 
+def _offered(store: Store, dataset: str, commission: Commission | None) -> Version:
+    """The version that a loop trains on: the newest, or the one that a plan asks for."""
+    version = head(store, dataset)
+    if commission is not None and commission.dataset == version.dataset.name:
+        return open_version(store, commission.version)
+    return version
+
+
 def _write_down(
     store: Store, dataset: str, model: str, watch: Watch, commission: Commission | None
 ) -> str:
-    version = head(store, dataset)
-    if commission is not None:
-        version = open_version(store, commission.version)
+    version = _offered(store, dataset, commission)
     alias = version.dataset.name
     present = len(version.present.records)
     spec = RunSpec(

@@ -26,6 +26,7 @@ class Window:
     def __init__(self) -> None:
         self._drawn: list[Drawn] = []
         self._held: set[Drawn] = set()
+        self._kept: set[Drawn] = set()
         self._lost: set[Drawn] = set()
         self._last: Sequence[Drawn] = ()
 
@@ -47,10 +48,12 @@ class Window:
         """Gradients arrived; ``afresh`` where those that had been collected are gone.
 
         With them goes what they were of, unless nothing was drawn since: gradients of one batch
-        may be computed several times, after an update too.
+        may be computed several times. After an update too: what others are added to then is kept.
         """
         if afresh and self._drawn and self._drawn[-1] not in self._held:
             self._lost |= self._held
+        else:
+            self._kept.update(self._held.intersection(self._last))
         self._held.update(self._drawn or self._last)
 
     def discard(self) -> None:
@@ -63,14 +66,14 @@ class Window:
 
         Where none was drawn since its step before, it learned from the same ones again.
         """
-        again = [b for b in self._last if b in self._held and b not in self._lost]
+        again = [batch for batch in self._last if batch in self._kept]
         lost = [batch for batch in self._drawn if batch in self._lost]
-        new = [batch for batch in self._drawn if batch not in self._lost]
-        self._last = new or self._last
-        self._drawn, self._held, self._lost = [], set(), set()
-        for batch in new:
+        learned = [batch for batch in (*again, *self._drawn) if batch not in self._lost]
+        self._last = learned or self._last
+        self._drawn, self._held, self._kept, self._lost = [], set(), set(), set()
+        for batch in learned:
             batch.learned = True
-        return lost, (*again, *new) if new else self._last
+        return lost, self._last
 
     def forget_lost(self) -> None:
         """What was lost up to here has been written down."""

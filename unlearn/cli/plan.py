@@ -1,5 +1,7 @@
 """The verbs ``plan``, ``apply`` and ``verify``: what was reviewed is what runs."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,7 +83,9 @@ def carry_out(
     call.resumption = f"apply {plan_id}"
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
-    answer = Applied.of(plan_id, drive(store, plan_id, pool, options, progress))
+    with redirect_stdout(sys.stderr):  # what programs print is no answer
+        results = drive(store, plan_id, pool, options, progress)
+    answer = Applied.of(plan_id, results)
     call.out.one(answer)
     call.then(f"verify {plan_id} --twin")
     click.get_current_context().exit(BY_VERDICT[answer.verdict])

@@ -1,5 +1,7 @@
 """The verb ``train``."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,7 @@ def finish_training(call: Call, store: Any, training: str) -> None:
 
     call.resumption = f"run resume {training}"
     call.progress(f"training {training}: {len(find(store, training).runs)} runs")
-    version = resume(store, training)
+    with redirect_stdout(sys.stderr):  # what the program prints is no answer
+        version = resume(store, training)
     call.out.one(Trained.of(version_of_model(store, version.id), find(store, training)))
     call.then("who-saw --subject ID")

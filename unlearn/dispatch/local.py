@@ -1,6 +1,8 @@
 """Workers as processes on this machine."""
 
+import os
 import signal
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -9,9 +11,13 @@ from unlearn.dispatch.journal import Ownership
 from unlearn.dispatch.worker import Options, work
 
 
-def _die_of_interrupts() -> None:
-    """Ctrl-C reaches every process: a worker ends at once, as by a crash, and says nothing."""
+def _be_quiet() -> None:
+    """Ctrl-C reaches every process: a worker ends at once, as by a crash, and says nothing.
+
+    What a program prints goes to standard error: standard output is for the answer alone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 class LocalWorkers:
@@ -20,7 +26,7 @@ class LocalWorkers:
     def __init__(self, store: Store, workers: int) -> None:
         self._store = store
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=_die_of_interrupts
+            workers, mp_context=get_context("spawn"), initializer=_be_quiet
         )
 
     def submit(self, ownership: Ownership, task_id: str, options: Options) -> "Future[None]":

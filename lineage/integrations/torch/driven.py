@@ -97,16 +97,20 @@ def _loads(run: Run, handle: Handle, loader: DataLoader[Any]) -> Iterator[Any]:
             collate_fn=_Checked(loader.collate_fn),
         )
     )
-    for _ in run.batches(handle):
-        load = next(loads)
-        if load.fault:
-            raise ProgramError(
-                load.fault,
-                hint="item i of the loader's dataset must read row i of lineage's Rows",
-            )
-        # What loading drew from the generators depends on who loaded.
-        run.seed(run.step)
-        yield load.batch
+    try:
+        for _ in run.batches(handle):
+            load = next(loads)
+            if load.fault:
+                raise ProgramError(
+                    load.fault,
+                    hint="item i of the loader's dataset must read row i of lineage's Rows",
+                )
+            # What loading drew from the generators depends on who loaded.
+            run.seed(run.step)
+            yield load.batch
+    finally:
+        # An error may keep this frame for long, and with it worker processes.
+        del loads
 
 
 class _Sampler:

@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -59,13 +57,6 @@ class Observation:
         """
         noted = noting(loader, self._run.locator, record)
         return Watched(noted, self._run.draw, late=ahead)
-
-    def holds(self, ids: Sequence[object]) -> NDArray[np.bool_]:
-        """Which of these record ids the run may be given: those its dataset version holds (n,).
-
-        A loop that leaves the others out can be trained again when some were forgotten.
-        """
-        return self._run.locator.ids(ids) >= 0
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.

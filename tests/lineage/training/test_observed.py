@@ -319,14 +319,6 @@ def test_the_state_of_a_version_fills_what_is_given(store: Any, watching: Any) -
     assert "observed with" in found.value.hint
 
 
-def test_nothing_here_builds_the_model_of_a_loop(store: Any, watching: Any) -> None:
-    with watching() as run:
-        live(run)
-    with pytest.raises(ProgramError, match="was observed, so nothing here can build") as found:
-        lineage.load_model(store, "m")
-    assert "restore" in found.value.hint
-
-
 def test_an_ensemble_is_not_the_state_of_one_loop(trained: Any) -> None:
     with pytest.raises(ProgramError, match="is an ensemble of 2") as found:
         restore(trained, "m", {"model": Count()})

@@ -51,7 +51,7 @@ def train(
         lineage.Store.open(Path("store")) as store,
         observe(store, dataset, "m", optimizer=optimizer, retrain=command, model=model) as run,
     ):
-        kept = run.holds([name for name, _ in rows])
+        kept = lineage.holds(store, dataset, [name for name, _ in rows])
         data = [
             {"id": name, "x": torch.tensor([x])}
             for (name, x), held in zip(rows, kept, strict=True)
