@@ -54,8 +54,9 @@ class Observer(Callback):
         """Watch the optimizers, which exist by now, and keep them with the module."""
         if trainer.world_size != self._run.processes:
             raise RunError(
-                f"{trainer.world_size} processes train, and {self._run.processes} watch run {self.id}",
-                hint="Lightning's processes find each other too late: drive them, or watch a plain loop",
+                f"{trainer.world_size} processes train run {self.id}, and {self._run.processes} "
+                "watch it",
+                hint="they find each other too late here: watch one process, or a plain loop",
             )
         self._run.continues(trainer.global_step)
         self._run.track(**_state(trainer, pl_module))

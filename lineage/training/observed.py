@@ -73,6 +73,7 @@ class Observed:
         self._since = time.perf_counter()
         self._drawn = 0
         self._unknown = 0
+        self._broken = False
 
     @property
     def processes(self) -> int:
@@ -141,15 +142,21 @@ class Observed:
         """Keep the state of everything tracked, and what was drawn up to here.
 
         Raises:
-            RunError: no step was done since the last checkpoint.
+            RunError: no step was done since the last checkpoint, or an earlier one failed.
             RecordingError: what was drawn could not be written down; nothing was kept.
             RunStoppedError: a record of the run is to be forgotten.
         """
+        if self._broken:
+            raise RunError(
+                f"run {self.id} cannot go on: a checkpoint failed, and what was drawn is not kept",
+                hint=f"go on from its last checkpoint: observe(…, resume={self.id!r})",
+            )
         if self.step == self._kept:
             raise RunError(
                 f"run {self.id} has done no step since step {self._kept}",
                 hint="keep one after a step of the optimizer that was given to observe",
             )
+        self._broken = True
         self._pause()
         parts = self._team.gather(Part(self._log.seal(), self._unknown))
         stop = None
@@ -161,13 +168,15 @@ class Observed:
         stop = self._team.tell(stop)
         if stop is not None:
             raise stop
+        self._broken = False
         self._unknown = 0
         self._kept = self.step
         self._since = time.perf_counter()
 
     def evaluated(self, metrics: Mapping[str, float]) -> None:
         """Note measures on the dataset that may steer a choice: selection, never training."""
-        self._recorder.evaluated(self._version.dataset.name, self.step, metrics)
+        if self._team.rank == 0:
+            self._recorder.evaluated(self._version.dataset.name, self.step, metrics)
 
     @property
     def unkept(self) -> bool:

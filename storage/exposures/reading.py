@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,7 @@ class Exposures:
         """Every batch."""
         if Kind.BATCHES in self._tables:
             step, size, applied = self._columns(Kind.BATCHES)
-            return Batches(step, size, applied.astype(np.bool_))
+            return Batches(step.astype(np.int64), size.astype(np.int64), applied)
         read = [(piece.steps, piece.sizes, piece.applied) for piece in self._pieces()]
         return Batches(
             _joined([steps for steps, _, _ in read]),
@@ -118,13 +119,13 @@ class Exposures:
     @cached_property
     def _firsts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         record, step = self._columns(Kind.FIRSTS)
-        return record, step
+        return record.astype(np.int64), step.astype(np.int64)
 
-    def _columns(self, kind: Kind) -> list[NDArray[np.int64]]:
+    def _columns(self, kind: Kind) -> list[NDArray[Any]]:
         path = self._objects.open(self._tables[kind].object)
         # Not `read_table`, which imports PyArrow's datasets: longer than the whole question takes.
         table = pq.ParquetFile(path).read(use_threads=False)
-        return [column.to_numpy().astype(np.int64) for column in table.columns]
+        return [column.to_numpy() for column in table.columns]
 
     def _in_sorted(self, positions: Positions) -> Iterator[Pairs]:
         """Row and batch of each visit in the files of visits, file by file."""

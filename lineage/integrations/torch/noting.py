@@ -125,8 +125,9 @@ class _Items(_Wrapped, Dataset[_Fetched]):
         return _Fetched(self._names(indexes, [sample]), sample)
 
     def __getitems__(self, indexes: Sequence[Any]) -> _Fetched:
-        together = getattr(self._wrapped, "__getitems__", None)
-        samples = together(indexes) if together else [self._wrapped[index] for index in indexes]
+        wrapped = self._wrapped  # looking an attribute up takes long in a class that hands them on
+        together = getattr(wrapped, "__getitems__", None)
+        samples = together(indexes) if together else [wrapped[index] for index in indexes]
         return _Fetched(self._names(indexes, samples), samples)
 
 

@@ -332,7 +332,7 @@ def test_the_program_of_a_loop_is_its_script(
     script.write_text("import beside\n")
     (tmp_path / "beside.py").write_text("")
     for file, command in ((str(script), None), (None, ["make", "model"])):
-        monkeypatch.setattr(sys.modules["__main__"], "__file__", file)
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", file, raising=False)
         with watching(command=command) as run:
             live(run)
     by_script, typed = workshop.rows_of(store, tables.Program)

@@ -52,7 +52,7 @@ def rewritten(asked: dict[str, Any], **changes: str) -> None:
 
 
 WHIMS: dict[str, Callable[[Any, dict[str, Any]], object]] = {
-    "this loop trains on 'others'": lambda owner, asked: owner.train("others"),
+    "this loop trains 'm' on 'others'": lambda owner, asked: owner.train("others"),
     "record . of batch .* is not in dataset 'people'": lambda owner, asked: owner.train(
         everybody=True
     ),
