@@ -28,7 +28,7 @@ demo: $(VENV)/.installed-demo ## Forget a contributor end to end, on real data, 
 	@$(BIN)/expunge demo
 
 test: $(DEV) ## Run the tests and hold coverage (JOBS=2 processes)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=20 --cov --cov-report=term
 
 check: $(DEV) ## Lint, formatting, types, layers, documentation
 	$(BIN)/ruff check .
