@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -56,14 +56,24 @@ def _one_torch_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def workshop() -> ModuleType:
-    """The module ``workshop.py`` beside this one: tests are imported without packages."""
-    spec = spec_from_file_location("workshop", Path(__file__).with_name("workshop.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def loaded() -> Callable[[Path], ModuleType]:
+    """Import a support module by its file: tests are imported without packages."""
+
+    def load(path: Path) -> ModuleType:
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def workshop(loaded: Callable[[Path], ModuleType]) -> ModuleType:
+    """The module ``workshop.py`` beside this one."""
+    return loaded(Path(__file__).with_name("workshop.py"))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,45 +13,38 @@ from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.journal import Ownership
 from unlearn.dispatch.worker import Options
 
-
-def loaded(name: str) -> ModuleType:
-    """A Python file beside this one, as a module."""
-    spec = spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+HERE = Path(__file__).parent
+Loaded = Callable[[Path], ModuleType]
 
 
 @pytest.fixture(scope="session")
-def histories() -> ModuleType:
+def histories(loaded: Loaded) -> ModuleType:
     """Small random histories, and living through them."""
-    return loaded("histories")
+    return loaded(HERE / "histories.py")
 
 
 @pytest.fixture(scope="session")
-def oracle() -> ModuleType:
+def oracle(loaded: Loaded) -> ModuleType:
     """The brute-force answers to what some rows reached."""
-    return loaded("oracle")
+    return loaded(HERE / "oracle.py")
 
 
 @pytest.fixture(scope="session")
-def worlds() -> ModuleType:
+def worlds(loaded: Loaded) -> ModuleType:
     """Small random worlds for the planner."""
-    return loaded("plan/worlds")
+    return loaded(HERE / "plan/worlds.py")
 
 
 @pytest.fixture(scope="session")
-def brute_force() -> ModuleType:
+def brute_force(loaded: Loaded) -> ModuleType:
     """The planner's judge."""
-    return loaded("plan/brute_force")
+    return loaded(HERE / "plan/brute_force.py")
 
 
 @pytest.fixture(scope="session")
-def scratch() -> ModuleType:
+def scratch(loaded: Loaded) -> ModuleType:
     """Training again from scratch, in a second store."""
-    return loaded("plan/scratch")
+    return loaded(HERE / "plan/scratch.py")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ steps: that witness asks no code of ours.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-import lineage
-import unlearn
 from lineage.errors import ProgramError, RunError
 from lineage.integrations import lightning as shell
-from lineage.training.program import load_program
 from storage.catalogue import tables
 
 # What Lightning warns of in itself, in the version that is installed here.
@@ -119,26 +115,6 @@ class Stream(IterableDataset[dict[str, Any]]):
         return iter(self.people)
 
 
-@pytest.fixture
-def people(store: Any, workshop: Any, tmp_path: Path) -> list[dict[str, Any]]:
-    """Thirty registered records of ten people, as samples."""
-    rows = workshop.people(10, 3)
-    file = workshop.written(tmp_path / "people.csv", rows)
-    lineage.add_dataset(store, "people", file, id_columns=("id",), subject_columns=("person",))
-    return [
-        {"x": torch.tensor([row["x"]]), "number": number, "id": row["id"]}
-        for number, row in enumerate(rows)
-    ]
-
-
-def recorded(store: Any, people: Iterable[dict[str, Any]]) -> dict[str, set[int]]:
-    """What lineage says: the steps of each record that any step learned from."""
-    answers = {each["id"]: lineage.who_saw(store, "record", each["id"]) for each in people}
-    assert all(answer.complete is True for answer in answers.values())
-    steps = {name: set().union(*answer.steps.values()) for name, answer in answers.items()}
-    return {name: found for name, found in steps.items() if found}
-
-
 def made(*callbacks: Callback, **options: Any) -> lightning.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     options = {"enable_checkpointing": False, "accelerator": "cpu", **quiet, **options}
@@ -146,23 +122,9 @@ def made(*callbacks: Callback, **options: Any) -> lightning.Trainer:
 
 
 def test_a_driven_trainer_replays_its_own_order_to_the_bytes_of_its_twin(
-    store: Any, people: list[Any], tmp_path: Path
+    assert_replays_as_its_twin: Any,
 ) -> None:
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    (folder / "trained.py").write_text(PROGRAM)
-    program = load_program("trained.py:train", folder)
-    config = {"out": str(tmp_path / "out")}
-    recipe = lineage.Recipe(
-        epochs=3, batch_size=4, checkpoint_every=5, schedule="recorded", config=config
-    )
-    before = lineage.train(store, program, {"people": "people"}, "m", recipe)
-    request = unlearn.accept(store, "subject", ["person-03"])
-    plan_id, _ = unlearn.make_plan(store, [request.id])
-    unlearn.apply(store, plan_id)
-    found = unlearn.verify_plan(store, plan_id, twin=True)
-    assert (found.statement.claim, found.verdict) == ("replay-verified", "passed")
-    assert found.model_digest == found.twin_digest != before.digest
+    assert_replays_as_its_twin(PROGRAM)
 
 
 @pytest.mark.parametrize(
@@ -176,23 +138,23 @@ def test_a_driven_trainer_replays_its_own_order_to_the_bytes_of_its_twin(
     ids=str,
 )
 def test_a_watched_trainer_is_witnessed(
-    store: Any, people: list[Any], options: dict[str, Any]
+    store: Any, people: list[Any], recorded: Any, options: dict[str, Any]
 ) -> None:
     module = Module()
     with shell.observe(store, "people", "m") as observer:
         loader = observer.watch(DataLoader(people, batch_size=4, shuffle=True), record="id")
         made(observer, max_epochs=2, **options).fit(module, loader)
-    assert recorded(store, people) == module.witness.shown
+    assert recorded(people) == module.witness.shown
 
 
 def test_what_a_trainer_fetched_ahead_and_dropped_was_never_seen(
-    store: Any, people: list[Any]
+    store: Any, people: list[Any], recorded: Any
 ) -> None:
     module = Module()
     with shell.observe(store, "people", "m") as observer:
         loader = observer.watch(DataLoader(Stream(people), batch_size=4), record="id")
         made(observer, max_epochs=3, limit_train_batches=3).fit(module, loader)
-    assert recorded(store, people) == module.witness.shown
+    assert recorded(people) == module.witness.shown
     assert len(module.witness.shown) == 12
 
 

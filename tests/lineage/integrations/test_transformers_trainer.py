@@ -5,7 +5,6 @@ steps: that witness asks no code of ours.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,8 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-import lineage
-import unlearn
 from lineage.errors import ProgramError, RunError, UnknownRecordError
 from lineage.integrations import transformers as shell
-from lineage.training.program import load_program
 
 # What accelerate warns of in itself, in the version that is installed here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
@@ -97,26 +93,6 @@ class Model(nn.Module):
         return {"loss": self.net(x).square().mean()}
 
 
-@pytest.fixture
-def people(store: Any, workshop: Any, tmp_path: Path) -> list[dict[str, Any]]:
-    """Thirty registered records of ten people, as samples."""
-    rows = workshop.people(10, 3)
-    file = workshop.written(tmp_path / "people.csv", rows)
-    lineage.add_dataset(store, "people", file, id_columns=("id",), subject_columns=("person",))
-    return [
-        {"x": torch.tensor([row["x"]]), "number": number, "id": row["id"]}
-        for number, row in enumerate(rows)
-    ]
-
-
-def recorded(store: Any, people: Iterable[dict[str, Any]]) -> dict[str, set[int]]:
-    """What lineage says: the steps of each record that any step learned from."""
-    answers = {each["id"]: lineage.who_saw(store, "record", each["id"]) for each in people}
-    assert all(answer.complete is True for answer in answers.values())
-    steps = {name: set().union(*answer.steps.values()) for name, answer in answers.items()}
-    return {name: found for name, found in steps.items() if found}
-
-
 def made(folder: Path, samples: Any, **options: Any) -> Any:
     quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "logging_strategy": "no"}
     options = {"save_strategy": "no", "per_device_train_batch_size": 4, **quiet, **options}
@@ -127,23 +103,9 @@ def made(folder: Path, samples: Any, **options: Any) -> Any:
 
 
 def test_a_driven_trainer_replays_its_own_order_to_the_bytes_of_its_twin(
-    store: Any, people: list[Any], tmp_path: Path
+    assert_replays_as_its_twin: Any,
 ) -> None:
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    (folder / "trained.py").write_text(PROGRAM)
-    program = load_program("trained.py:train", folder)
-    config = {"out": str(tmp_path / "out")}
-    recipe = lineage.Recipe(
-        epochs=3, batch_size=4, checkpoint_every=5, schedule="recorded", config=config
-    )
-    before = lineage.train(store, program, {"people": "people"}, "m", recipe)
-    request = unlearn.accept(store, "subject", ["person-03"])
-    plan_id, _ = unlearn.make_plan(store, [request.id])
-    unlearn.apply(store, plan_id)
-    found = unlearn.verify_plan(store, plan_id, twin=True)
-    assert (found.statement.claim, found.verdict) == ("replay-verified", "passed")
-    assert found.model_digest == found.twin_digest != before.digest
+    assert_replays_as_its_twin(PROGRAM)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +119,16 @@ def test_a_driven_trainer_replays_its_own_order_to_the_bytes_of_its_twin(
     ids=str,
 )
 def test_a_watched_trainer_is_witnessed_though_it_drops_the_column_of_ids(
-    store: Any, people: list[Any], tmp_path: Path, options: dict[str, Any]
+    store: Any, people: list[Any], recorded: Any, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     trainer = made(tmp_path, people, num_train_epochs=2, **options)
     with shell.observe(store, "people", "m", trainer, record="id"):
         trainer.train()
-    assert recorded(store, people) == trainer.model.witness.shown
+    assert recorded(people) == trainer.model.witness.shown
 
 
 def test_a_packed_sample_names_all_its_documents(
-    store: Any, people: list[Any], tmp_path: Path
+    store: Any, people: list[Any], recorded: Any, tmp_path: Path
 ) -> None:
     pairs = list(zip(people[::2], people[1::2], strict=True))
     packed = [{"x": a["x"], "number": torch.tensor([a["number"], b["number"]])} for a, b in pairs]
@@ -174,12 +136,12 @@ def test_a_packed_sample_names_all_its_documents(
     names = [[a["id"], b["id"]] for a, b in pairs]
     with shell.observe(store, "people", "m", trainer, record=names):
         trainer.train()
-    assert recorded(store, people) == trainer.model.witness.shown
+    assert recorded(people) == trainer.model.witness.shown
     assert len(trainer.model.witness.shown) == len(people)
 
 
 def test_a_trainer_goes_on_from_what_it_saved(
-    store: Any, people: list[Any], tmp_path: Path
+    store: Any, people: list[Any], recorded: Any, tmp_path: Path
 ) -> None:
     options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 5}
     first = made(tmp_path, people, **options)
@@ -201,7 +163,7 @@ def test_a_trainer_goes_on_from_what_it_saved(
     for trainer, within in ((first, range(5)), (again, range(5, 99))):
         for name, steps in trainer.model.witness.shown.items():
             witnessed[name] |= steps & set(within)
-    assert recorded(store, people) == {name: steps for name, steps in witnessed.items() if steps}
+    assert recorded(people) == {name: steps for name, steps in witnessed.items() if steps}
 
 
 def test_a_trainer_that_goes_on_from_elsewhere_is_stopped(

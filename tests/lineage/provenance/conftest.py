@@ -1,7 +1,6 @@
 """The random histories and the oracle that lineage and unlearning are both held against."""
 
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,28 +13,20 @@ from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.worker import Options
 from unlearn.plan.planner import make_plan
 
-
-def loaded(name: str) -> ModuleType:
-    """A support module of the tests of `unlearn`."""
-    path = Path(__file__).parents[2] / "unlearn" / f"{name}.py"
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SHARED = Path(__file__).parents[2] / "unlearn"
+Loaded = Callable[[Path], ModuleType]
 
 
 @pytest.fixture(scope="session")
-def histories() -> ModuleType:
+def histories(loaded: Loaded) -> ModuleType:
     """Small random histories, and living through them."""
-    return loaded("histories")
+    return loaded(SHARED / "histories.py")
 
 
 @pytest.fixture(scope="session")
-def oracle() -> ModuleType:
+def oracle(loaded: Loaded) -> ModuleType:
     """The brute-force answers to what some rows reached."""
-    return loaded("oracle")
+    return loaded(SHARED / "oracle.py")
 
 
 @pytest.fixture

@@ -1,33 +1,26 @@
 """The judge and the trials of these tests, as fixtures: tests are imported without packages."""
 
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-
-def loaded(name: str) -> ModuleType:
-    """A Python file beside this one, as a module."""
-    spec = spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+HERE = Path(__file__).parent
+Loaded = Callable[[Path], ModuleType]
 
 
 @pytest.fixture(scope="session")
-def judging() -> ModuleType:
+def judging(loaded: Loaded) -> ModuleType:
     """What says what a loop really learned from."""
-    return loaded("judge")
+    return loaded(HERE / "judge.py")
 
 
 @pytest.fixture(scope="session")
-def trials() -> ModuleType:
+def trials(loaded: Loaded) -> ModuleType:
     """Loops to watch."""
-    return loaded("trial")
+    return loaded(HERE / "trial.py")
 
 
 @pytest.fixture
