@@ -31,7 +31,7 @@ def train(run):
     run.track(model=model, optimizer=optimizer)
     together = DistributedDataParallel(model) if run.world_size > 1 else model
     for batch in run.batches(people):
-        if run.step == run.config.get("fail", -1) and run.rank == 1:
+        if run.step >= run.config.get("fail", run.steps) and run.rank == 1:
             raise lineage_error()
         x = torch.from_numpy(batch["x"]).float()[:, None]
         loss = (together(x) - 1).square().sum() * run.world_size / batch.total
@@ -126,7 +126,7 @@ def test_what_stops_one_process_stops_all_and_is_said(
     store: Any, people: list[str], program: Any, workshop: Any
 ) -> None:
     recipe = lineage.Recipe(
-        epochs=2, batch_size=8, checkpoint_every=2, world_size=2, config={"fail": 3}
+        epochs=3, batch_size=15, checkpoint_every=2, world_size=2, config={"fail": 3}
     )
     with pytest.raises(RunError, match="the second process has had enough"):
         lineage.train(store, program, {"people": "people"}, "m", recipe)
