@@ -47,9 +47,7 @@ def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
         for version_id in each.inputs.values():
             if version_id not in versions:
                 versions[version_id] = open_version(store, version_id)
-        salt = versions[each.inputs[each.spec.train]].salt
-        schedule = schedule_of(store, each.id, each.spec, salt)
-        exposure = _exposure(each, schedule, versions, records)
+        exposure = _exposure(store, each, versions, records)
         if exposure is not None:
             found.append(exposure)
     return found
@@ -134,18 +132,12 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
 
 
 def _exposure(
+    store: Store,
     run: _RunRecord,
-    schedule: Schedule,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
 ) -> Exposure | None:
-    version = versions[run.inputs[run.spec.train]]
-    rows = _rows(version, records)
-    done = int(run.ends[-1]) if len(run.ends) else 0
-    visits = schedule.visits(version.present.records.take(rows))
-    executed = (visits.steps >= run.first_step) & (visits.steps < done)
-    executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
-    reached, steps = visits.steps[executed], visits.steps[executed & visits.applied]
+    reached, steps = _executed(store, run, versions, records)
     fits = tuple(
         fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
     )
@@ -154,13 +146,31 @@ def _exposure(
     entered = np.unique(np.searchsorted(run.ends, reached, side="right"))
     return Exposure(
         run.id,
-        version.id,
+        run.inputs[run.spec.train or run.fits[0].alias],
         run.spec.schedule.shard,
         np.unique(steps),
         len(reached),
         tuple(run.segments[index].id for index in entered),
         fits,
     )
+
+
+def _executed(
+    store: Store,
+    run: _RunRecord,
+    versions: Mapping[str, Version],
+    records: Mapping[str, BitMap],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The steps that some of the records reached, a visit each, and those that learned from it."""
+    if run.spec.train is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    version = versions[run.inputs[run.spec.train]]
+    schedule = schedule_of(store, run.id, run.spec, version.salt)
+    done = int(run.ends[-1]) if len(run.ends) else 0
+    visits = schedule.visits(version.present.records.take(_rows(version, records)))
+    executed = (visits.steps >= run.first_step) & (visits.steps < done)
+    executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
+    return visits.steps[executed], visits.steps[executed & visits.applied]
 
 
 def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:

@@ -96,6 +96,10 @@ def _laps(session: Session) -> Iterator[Edge]:
         select(evaluation.run_id, evaluation.alias, evaluation.step)
     ):
         measured[run_id].append((step, inputs[run_id, alias]))
+    given: dict[str, set[str]] = defaultdict(set)
+    models = tables.RunModel
+    for run_id, member in session.execute(select(models.run_id, models.checkpoint_id)):
+        given[run_id].add(member)
     for run_id, lap, first, made, last in session.execute(
         select(run.id, segment.id, segment.first_step, checkpoint.id, checkpoint.step)
         .join(segment, segment.run_id == run.id)
@@ -106,7 +110,10 @@ def _laps(session: Session) -> Iterator[Edge]:
         if previous is not None:
             yield previous, lap, EdgeKind.CONTINUES
         before[run_id] = made
-        yield trained[run_id], lap, EdgeKind.TRAINS
+        for member in given.get(run_id, ()):
+            yield member, lap, EdgeKind.GIVEN
+        if run_id in trained:
+            yield trained[run_id], lap, EdgeKind.TRAINS
         for fit in fits.get(run_id, ()):
             yield fit, lap, EdgeKind.FEEDS
         for step, version in measured.get(run_id, ()):

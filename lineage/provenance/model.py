@@ -57,6 +57,7 @@ class EdgeKind(StrEnum):
     FEEDS = "feeds"
     TRAINS = "trains"
     CONTINUES = "continues"
+    GIVEN = "given"
     PRODUCES = "produces"
     MEMBER = "member"
     PUBLISHED = "published"
@@ -70,6 +71,7 @@ SEMANTICS: dict[EdgeKind, Semantics] = {
     EdgeKind.FEEDS: Semantics.INFLUENCE,  # fit → segment
     EdgeKind.TRAINS: Semantics.REFERENCE,  # dataset version → segment
     EdgeKind.CONTINUES: Semantics.INFLUENCE,  # checkpoint → segment
+    EdgeKind.GIVEN: Semantics.INFLUENCE,  # checkpoint → segment
     EdgeKind.PRODUCES: Semantics.INFLUENCE,  # segment → checkpoint
     EdgeKind.MEMBER: Semantics.INFLUENCE,  # checkpoint → model version
     EdgeKind.PUBLISHED: Semantics.INFLUENCE,  # model version → publication

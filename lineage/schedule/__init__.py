@@ -1,13 +1,16 @@
 """Which record is trained on at which step, asked forward (to train) and inverse (to answer)."""
 
 from lineage.schedule.contract import Epoch, Forward, Records, Schedule, Selection, Visits
+from lineage.schedule.none import NoSteps
 from lineage.schedule.placement import cells, check, nominal_cells, shards_of, slices_of
 from lineage.schedule.recorded import RecordedSchedule
-from lineage.schedule.specification import RecordedSpec, ScheduleSpec, schedule_for
+from lineage.schedule.specification import NoStepsSpec, RecordedSpec, ScheduleSpec, schedule_for
 
 __all__ = [
     "Epoch",
     "Forward",
+    "NoSteps",
+    "NoStepsSpec",
     "RecordedSchedule",
     "RecordedSpec",
     "Records",

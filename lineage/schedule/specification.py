@@ -83,6 +83,31 @@ class RecordedSpec(BaseModel):
         return None
 
 
+class NoStepsSpec(BaseModel):
+    """No schedule: the run takes no step, and makes its state of the models that it is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["none"] = "none"
+    seed: int = Field(ge=0, lt=2**53)
+    nominal: tuple[()] = ()
+
+    @property
+    def shards(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def shard(self) -> int:
+        """The only one."""
+        return 0
+
+    @property
+    def steps(self) -> int:
+        """None at all."""
+        return 0
+
+
 def schedule_for(spec: ScheduleSpec, salt: bytes) -> StableSchedule:
     """Build the schedule of a specification under its dataset's schedule salt (16 to 64 bytes).
 

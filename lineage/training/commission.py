@@ -20,7 +20,8 @@ class Commission(BaseModel):
     """Train the model of run ``run`` again, on dataset version ``version`` and nothing else.
 
     ``records`` is a Parquet file of that version's rows, in order, for as long as the task runs.
-    ``answer`` is where the answer belongs.
+    ``stands_in`` names, for a checkpoint that descends from what is forgotten, the one to begin
+    with in its place. ``answer`` is where the answer belongs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class Commission(BaseModel):
     version: str
     retained: int
     records: Path
+    stands_in: dict[str, str]
     answer: Path
 
     @classmethod

@@ -15,11 +15,13 @@ from lineage.data.dataset import head
 from lineage.data.fences import check_versions
 from lineage.data.version import Version
 from lineage.errors import RunError, ScheduleError
-from lineage.schedule import RecordedSpec, ScheduleSpec
+from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 from lineage.store import Store
 from lineage.training.checkpoint import load, newest
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import execute
+from lineage.training.given import Members, members_of
+from lineage.training.model import find_version
 from lineage.training.nominal import frozen_cells
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
@@ -37,7 +39,9 @@ class Recipe:
 
     ``schedule`` is ``stable``, or ``recorded`` where the program draws an order of its own: then
     it has no shards and no slices, and ``batch_size`` is its sampler's to say. ``start`` is a
-    checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``refreeze`` takes
+    checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``given`` are other
+    models that the program reads, by alias: versions by id, or names, which mean the newest; with
+    no ``epochs`` it takes no step, and makes what it tracks of them alone. ``refreeze`` takes
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
     """
@@ -53,6 +57,7 @@ class Recipe:
     config: Mapping[str, Any] | None = None
     start: str | None = None
     restore: tuple[str, ...] = ("model",)
+    given: Mapping[str, str] | None = None
     refreeze: bool = False
     schedule: Literal["stable", "recorded"] = "stable"
     world_size: int = 1
@@ -67,7 +72,8 @@ def train(
 ) -> tables.ModelVersion:
     """Train a version of ``model``, a shard after the other, and publish it.
 
-    ``datasets`` maps the aliases the program uses to names; the first is the one trained on.
+    ``datasets`` maps the aliases the program uses to names; the first is the one trained on. With
+    none, the program makes its version of the models it is given: a soup, a merge, an export.
 
     Raises:
         PlacementError: the records spread too unevenly over the shards and slices.
@@ -83,16 +89,17 @@ def prepare(
     """Write down a training and its runs, without executing anything; returns its id.
 
     Raises:
-        NotFoundError: there is no such dataset, or no such checkpoint to start from.
-        CheckpointError: the checkpoint to start from was purged.
+        NotFoundError: there is no such dataset, or no such checkpoint or model to begin with.
+        CheckpointError: the checkpoint to start from, or that of a model it is given, was purged.
         PlacementError, ScheduleError, FencedError: as `train`.
     """
     if recipe.start is not None:
         load(store, recipe.start)
+    given = {alias: _members(store, name) for alias, name in (recipe.given or {}).items()}
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
     check_versions(store, inputs.values())
-    alias = next(iter(inputs))
-    schedules = _schedules(store, recipe, inputs[alias])
+    alias = next(iter(inputs), None) if recipe.epochs else None
+    schedules = _schedules(store, recipe, None if alias is None else inputs[alias])
     others = {
         other: frozen_cells(store, version, 1, 1, recipe.batch_size, recipe.refreeze)[0][0]
         for other, version in inputs.items()
@@ -119,6 +126,7 @@ def prepare(
                 versions,
                 training_id=training.id,
                 start_id=recipe.start,
+                given=given,
             )
         return training.id
 
@@ -187,10 +195,27 @@ def model_digest(members: list[str]) -> str:
     return ledger.json_digest({"aggregation": MEAN_PROBABILITY, "members": members})
 
 
+def _members(store: Store, name: str) -> Members:
+    """The checkpoints of a model that a run is given; each can be opened."""
+    version = find_version(store, name)
+    with store.catalogue.read() as session:
+        members = members_of(session, version.id)
+    for checkpoint in members.values():
+        load(store, checkpoint)
+    return members
+
+
 def _schedules(
-    store: Store, recipe: Recipe, version: Version
-) -> Sequence[ScheduleSpec | RecordedSpec]:
-    """The schedule of each shard."""
+    store: Store, recipe: Recipe, version: Version | None
+) -> Sequence[ScheduleSpec | RecordedSpec | NoStepsSpec]:
+    """The schedule of each shard; without a version to train on, no step is taken."""
+    if version is None:
+        if (recipe.shards, recipe.slices) != (1, 1):
+            raise ScheduleError(
+                "a run that takes no step has no records to spread over shards and slices",
+                hint="leave --shards and --slices out, or train on a dataset",
+            )
+        return [NoStepsSpec(seed=recipe.seed)]
     if recipe.schedule == "recorded":
         if (recipe.shards, recipe.slices) != (1, 1):
             raise ScheduleError(
@@ -217,12 +242,12 @@ def _schedules(
 
 def _specification(
     recipe: Recipe,
-    schedule: ScheduleSpec | RecordedSpec,
-    alias: str,
+    schedule: ScheduleSpec | RecordedSpec | NoStepsSpec,
+    alias: str | None,
     inputs: Mapping[str, Version],
     others: Mapping[str, int],
 ) -> RunSpec:
-    lengths = {alias: sum(schedule.nominal), **others}
+    lengths = {**others} if alias is None else {alias: sum(schedule.nominal), **others}
     return RunSpec(
         schedule=schedule,
         train=alias,

@@ -1,6 +1,7 @@
 """What is written down before anything is executed: runs, their programs and their models."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from lineage.data.version import Version
 from lineage.source import Source
 from lineage.store import Store
 from lineage.training import recording as recordings
+from lineage.training.given import Members, give
 from lineage.training.specification import HandleSpec, RunSpec
 from storage import ledger
 from storage.catalogue import tables
@@ -30,9 +32,11 @@ def add_run(
     first_step: int = 0,
     follows: str | None = None,
     ordered: bool = True,
+    given: Mapping[str, Members] = MappingProxyType({}),
 ) -> tables.Run:
     """Write down a run that ``execute`` can then carry out, with its commitment.
 
+    ``versions`` are its datasets and ``given`` the models it begins with beside a start, by alias.
     One whose order is recorded draws a recording of its own, in which it may be ``ordered``, or
     ``follows`` that of this id.
     """
@@ -63,6 +67,11 @@ def add_run(
         "start": start_id,
         "first_step": first_step,
     }
+    if given:
+        give(session, run.id, given)
+        content["given"] = {
+            alias: [members[shard] for shard in sorted(members)] for alias, members in given.items()
+        }
     if follows is not None:
         recordings.follow(session, run.id, follows)
         content["follows"] = follows

@@ -3,6 +3,7 @@
 It runs a program under a schedule over a dataset version from a state, until the schedule ends.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from sqlalchemy import select, update
 from lineage.data.fences import check_versions
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError, RunStoppedError
-from lineage.schedule import Forward, RecordedSchedule, schedule_for
+from lineage.schedule import Forward, NoSteps, RecordedSchedule, schedule_for
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training import recording as recordings
 from lineage.training.environment import Environment, deterministic, fingerprint
+from lineage.training.given import GivenModels, given_to
 from lineage.training.order import DrawnSchedule, Order
 from lineage.training.program import Program, load_program
 from lineage.training.recorder import StoreRecorder
@@ -93,7 +95,10 @@ def execute_in(
     """Execute a claimed run as a process of a team; see `execute`."""
     with store.catalogue.read() as session:
         row = session.get_one(tables.Run, run_id)
+        kept = checkpoints.newest(session, run_id)
     spec = RunSpec.model_validate(row.specification)
+    if spec.train is None and kept is not None:
+        return
     program = pinned_program(store, row.program_id, allow_changed=allow_changed)
     inputs = open_inputs(store, row.id)
     check_versions(store, inputs.values())
@@ -106,7 +111,10 @@ def execute_in(
             run = prepared(spec, inputs, recorder, start, Run, program, team)
             run.until = until
             _seed_by_step(run, spec, program)
+            began = time.perf_counter()
             program(run)
+            if spec.train is None:
+                run.finish(time.perf_counter() - began)
     if run.step < run.end:
         raise ProgramError(
             f"the program returned after step {run.step} of {run.end}",
@@ -154,17 +162,23 @@ def prepared(
     team: Team = Alone(),  # noqa: B008
 ) -> R:
     """A run ready to be given to its program."""
-    schedule, arrange = None, None
-    if spec.schedule.kind == "stable/1":
+    schedule: Forward | None = None
+    arrange = None
+    if spec.train is None:
+        schedule = NoSteps()
+    elif spec.schedule.kind == "stable/1":
         schedule = schedule_for(spec.schedule, inputs[spec.train].salt)
     else:
         arrange = partial(_arranged, recorder, spec, uses_torch=program.uses_torch)
+    with recorder.store.catalogue.read() as session:
+        models = GivenModels(recorder.store, given_to(session, recorder.run_id))
     return kind(
         spec,
         inputs,
         schedule,
         recorder if team.size == 1 else TeamRecorder(recorder, team),
         arrange=arrange,
+        given=models.states,
         rank=team.rank,
         start=start.state,
         first_step=start.step,

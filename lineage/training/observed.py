@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lineage.data.version import Version
 from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
+from lineage.training.given import Members
 from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator
 from lineage.training.recorder import StoreRecorder
@@ -57,6 +58,7 @@ class Observed:
         watch: Watch,
         team: Team,
         step: int,
+        read: Mapping[str, Members],
     ) -> None:
         self.id = recorder.run_id
         self.locator = Locator(version)
@@ -67,6 +69,7 @@ class Observed:
         self._tracked = dict(tracked)
         self._watch = watch
         self._team = team
+        self._read = read
         self.step = step
         self._windows: list[Window] = []
         self._kept = step
@@ -189,6 +192,7 @@ class Observed:
         visits = logs[0] if logs else None
         if self._team.size > 1:
             visits = self._recorder.merged(logs, self._chain.add)
+        self._recorder.given(self._read)
         self._recorder.unknown(sum(part.unknown for part in parts))
         self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
 

@@ -15,6 +15,7 @@ from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training import recording
 from lineage.training import state as codec
+from lineage.training.given import Members, give
 from lineage.training.lap import Lap
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -63,6 +64,12 @@ class StoreRecorder:
         made = set() if whole is None else {whole.object}
         recording.drop(self.store, {log.object for log in logs} - made)
         return whole
+
+    def given(self, models: Mapping[str, Members]) -> None:
+        """Keep that the run has read models, some of which may be known."""
+        if models:
+            with self.store.catalogue.write() as session:
+                give(session, self.run_id, models)
 
     def unknown(self, visits: int) -> None:
         """Keep that the run was given records nobody knows, so many times."""

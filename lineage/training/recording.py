@@ -119,7 +119,7 @@ def open_recording(store: Store, recording_id: str) -> Exposures:
 
 
 def schedule_of(store: Store, run_id: str, spec: RunSpec, salt: bytes) -> Schedule:
-    """The schedule that answers for a run: a function, or what was recorded so far."""
+    """The schedule that answers for a run with steps: a function, or what was recorded so far."""
     if spec.schedule.kind == "stable/1":
         return schedule_for(spec.schedule, salt)
     with store.catalogue.read() as session:

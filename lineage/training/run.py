@@ -18,6 +18,7 @@ from lineage.schedule import Epoch, Forward, Records, shards_of
 from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.config import Config
+from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock
 from lineage.training.order import Order
 from lineage.training.seeds import LoadingSeeds
@@ -70,6 +71,7 @@ class Run:
     ``step`` counts nominal optimizer steps done; ``until`` is where this execution ends (None: with
     the schedule). ``start`` is the state to restore, at ``first_step``. ``arrange`` makes the
     schedule out of an order that the program draws; without it ``schedule`` is known beforehand.
+    ``given`` finds the states of a model by its alias.
     ``rank`` is the number of this process among the ``world_size`` that train together.
     """
 
@@ -81,6 +83,7 @@ class Run:
         recorder: Recorder,
         *,
         arrange: Callable[[Order], Forward] | None = None,
+        given: Callable[[str], tuple[State, ...]],
         rank: int = 0,
         start: Mapping[str, object],
         first_step: int,
@@ -98,6 +101,7 @@ class Run:
         self._inputs = inputs
         self._schedule = schedule
         self._arrange = arrange
+        self._given = given
         self._recorder = recorder
         self._start = start
         self._consumed = consumed
@@ -133,6 +137,18 @@ class Run:
                 hint=f"pass --dataset {alias}=NAME",
             )
         return Handle(alias, self._spec.handles[alias])
+
+    def given(self, alias: str) -> tuple[State, ...]:
+        """The state of each member of a model the run was given: what its program tracked, by name.
+
+        A plain model has one member, an ensemble one a shard. Everything that the run makes
+        descends from them. They are not part of its checkpoints, unless they are tracked too.
+
+        Raises:
+            ProgramError: the run was given no model of this name.
+            CheckpointError: it was purged.
+        """
+        return self._given(alias)
 
     def track(self, **objects: Stateful) -> None:
         """Make objects part of every checkpoint; each is restored here where the run has a start.
@@ -237,6 +253,11 @@ class Run:
         Raises:
             ProgramError: another dataset than the scheduled one, or asked for twice.
         """
+        if self._spec.train is None:
+            raise ProgramError(
+                "the program asks for batches, and its run takes no step",
+                hint="train it for an epoch or more: --dataset NAME --epochs N",
+            )
         if handle.alias != self._spec.train:
             raise ProgramError(
                 f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
@@ -247,6 +268,19 @@ class Run:
         schedule = self._arranged
         self._began = True
         return self._train(self._inputs[handle.alias], schedule)
+
+    def finish(self, seconds: float) -> None:
+        """Keep what a program made of the models it was given, where its run takes no step.
+
+        Raises:
+            ProgramError: it tracked nothing.
+        """
+        if not self.tracked:
+            raise ProgramError(
+                "the program made nothing: it takes no step and tracks no object",
+                hint="hand what it makes to run.track",
+            )
+        self._recorder.checkpoint(0, self._state(), Lap(0, 0, 0, seconds, ""))
 
     def upcoming(self, handle: Handle) -> Iterator[tuple[int, Rows]]:
         """The steps that ``batches`` will hand out, from the present one on, and the rows of each.

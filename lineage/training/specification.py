@@ -1,19 +1,20 @@
 """A run as it is written down: all that decides its result, but data, source and the salt."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lineage.errors import ProgramError
-from lineage.schedule import RecordedSpec, ScheduleSpec
+from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 
 
 class RunSpec(BaseModel):
     """The frozen specification of one run.
 
     ``handles`` says per alias what a program may know of a dataset: nominal length, columns and
-    numbers of categories. ``train`` is the alias whose records the schedule spreads over steps.
+    numbers of categories. ``train`` is the alias whose records the schedule spreads over steps;
+    a run without steps trains on none.
     ``restore`` names the tracked objects that a start from another run's checkpoint fills. With a
     ``world_size``, so many processes train together, each on its share of every batch.
 
@@ -23,8 +24,8 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schedule: Annotated[ScheduleSpec | RecordedSpec, Field(discriminator="kind")]
-    train: str
+    schedule: Annotated[ScheduleSpec | RecordedSpec | NoStepsSpec, Field(discriminator="kind")]
+    train: str | None
     handles: dict[str, "HandleSpec"]
     config: dict[str, Any] = Field(default_factory=dict)
     restore: tuple[str, ...] = ()
@@ -44,6 +45,12 @@ class RunSpec(BaseModel):
                 hint="pass infinities, NaN and whole numbers above 2**53 as text",
             ) from error
         return config
+
+    @model_validator(mode="after")
+    def _trains_where_it_has_steps(self) -> Self:
+        if (self.train is None) != (self.schedule.kind == "none"):
+            raise ValueError("a run trains on a dataset exactly where it has steps")
+        return self
 
     @property
     def seed(self) -> int:

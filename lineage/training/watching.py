@@ -1,6 +1,7 @@
 """Watching a loop from its beginning to its end, and opening what it left."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
@@ -23,6 +24,7 @@ from lineage.training.commission import Answer, Commission
 from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
+from lineage.training.given import Members, members_of, standing_in
 from lineage.training.locate import Locator
 from lineage.training.model import find_version
 from lineage.training.observed import Chain, Observed, Watch
@@ -34,6 +36,9 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 
 INTERACTIVE = "(interactive)"
+
+_READ: dict[Path, dict[str, Members]] = defaultdict(dict)
+"""The model versions that this process has read, by the path of their store."""
 
 
 @contextmanager
@@ -91,7 +96,9 @@ def holds(store: Store, dataset: str, ids: Sequence[object]) -> NDArray[np.bool_
 def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
     """Fill objects with the state of an observed model: a version by id, or a model's newest.
 
-    Returns the id of the version.
+    Returns the id of the version. Whatever this process watches and has not ended by then descends
+    from it: what was read of one model may be in any other. Where a plan asked for the loop, what
+    it made in place of the version is read.
 
     Raises:
         NotFoundError: there is none.
@@ -99,15 +106,19 @@ def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
         ProgramError: it holds no object of one of the names, or is an ensemble.
     """
     version = find_version(store, name)
-    members = select(tables.ModelMember.checkpoint_id)
+    commission = Commission.given()
     with store.catalogue.read() as session:
-        found = session.scalars(members.where(tables.ModelMember.version_id == version.id)).all()
-    if len(found) != 1:
+        members = members_of(session, version.id)
+    if len(members) != 1:
         raise ProgramError(
-            f"model version {version.id} is an ensemble of {len(found)}",
+            f"model version {version.id} is an ensemble of {len(members)}",
             hint="open it with lineage.load_model",
         )
-    _restore(tracked, load(store, found[0]))
+    if commission is not None:
+        members = standing_in({version.id: members}, commission.stands_in)[version.id]
+    (checkpoint,) = members.values()
+    _restore(tracked, load(store, checkpoint))
+    _READ[store.path][version.id] = members
     return version.id
 
 
@@ -132,7 +143,8 @@ def _watched(
     told = chain.add if team.size == 1 else _untold
     with closing(recording.open_log(store, drawn, told)) as log:
         recorder = StoreRecorder(store, run_id, environment, inputs, log)
-        run = Observed(version, recorder, log, chain, tracked, watch, team, start.step)
+        read = _READ[store.path]
+        run = Observed(version, recorder, log, chain, tracked, watch, team, start.step, read)
         yield run
         if run.unkept:
             run.checkpoint()

@@ -51,7 +51,7 @@ def _note(kind: str, step: int, batch: Any) -> None:
 
 @program
 def train(run: Any) -> None:
-    """Learn from every batch; fit and evaluate where the configuration says so."""
+    """Learn from every batch; fit, evaluate and read models where the configuration says so."""
 
     def fitted(rows: Any) -> float:
         _note("fit", run.step, rows)
@@ -64,6 +64,11 @@ def train(run: Any) -> None:
     model, optimizer = Numbers(), Numbers()
     run.track(model=model, optimizer=optimizer)
     shift = sum(run.fit(fitted, run.dataset(alias)) for alias in run.config.fit)
+    for alias in run.config.given:
+        for state in run.given(alias):
+            model.learn(state["model"]["values"])
+    if run.config.train is None:
+        return
     for batch in run.batches(run.dataset(run.config.train)):
         if run.step in INTERRUPT_AT:
             INTERRUPT_AT.remove(run.step)

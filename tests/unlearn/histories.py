@@ -43,17 +43,19 @@ PEOPLE = [(), ("p1",), ("p2",), ("p3",), ("p4",), ("p5", "p1"), ("p2", "p6")]
 class Training:
     """One training: what of, how, and what befalls it.
 
-    ``start`` picks one of the checkpoints there are then, to fine-tune from. ``new`` rows are added
-    to the dataset before it. At step ``interrupt`` its first run is interrupted; then it is resumed
-    or given up.
+    ``start`` picks one of the checkpoints there are then, to fine-tune from, and ``given`` some of
+    the versions, to be read. Without a dataset it takes no step: it is made of these alone. ``new``
+    rows are added to the dataset before it. At step ``interrupt`` its first run is interrupted;
+    then it is resumed or given up.
     """
 
-    dataset: str
+    dataset: str | None
     recipe: Recipe
     model: str = "m"
     fit: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
     start: int | None = None
+    given: tuple[int, ...] = ()
     new: tuple[Row, ...] = ()
     interrupt: int | None = None
     resumed: bool = True
@@ -147,21 +149,29 @@ def _add(life: Lived, name: str, rows: tuple[Row, ...]) -> None:
 
 
 def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
-    if training.new:
+    if training.new and training.dataset:
         _add(life, training.dataset, training.new)
     checkpoints = life.sql("SELECT id FROM checkpoints ORDER BY created_at, step")
     start = None
     if training.start is not None and checkpoints:
         start = checkpoints[training.start % len(checkpoints)][0]
-    config = {"train": training.dataset, "fit": training.fit, "evaluate": training.evaluate}
-    recipe = replace(training.recipe, config=config, start=start)
-    names = (training.dataset, *training.fit, *training.evaluate)
-    given = life.store, life.program, dict(zip(names, names, strict=True)), training.model
+    given = {}
+    if life.versions:
+        given = {f"m{n}": life.versions[n % len(life.versions)] for n in training.given}
+    config = {
+        "train": training.dataset,
+        "fit": training.fit,
+        "evaluate": training.evaluate,
+        "given": list(given),
+    }
+    recipe = replace(training.recipe, config=config, start=start, given=given)
+    names = (*filter(None, [training.dataset]), *training.fit, *training.evaluate)
+    wanted = life.store, life.program, dict(zip(names, names, strict=True)), training.model
     try:
-        training_id = prepare(*given, recipe)
+        training_id = prepare(*wanted, recipe)
     except PlacementError:
         recipe = replace(recipe, shards=1, slices=1, refreeze=True)
-        training_id = prepare(*given, recipe)
+        training_id = prepare(*wanted, recipe)
     if training.interrupt is not None:
         interrupt_at.add(training.interrupt)
     if _execute(life, training_id, resumed=training.resumed):
@@ -220,17 +230,25 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 @st.composite
 def trainings(draw: st.DrawFn, names: list[str], number: int) -> Training:
-    """A training on one of these datasets; any of them may be fitted on or measured with."""
-    dataset = draw(st.sampled_from(names))
+    """A training on one of these datasets; any of them may be fitted on or measured with.
+
+    A later one may be made of earlier versions, with or without steps of its own.
+    """
+    dataset: str | None = draw(st.sampled_from(names))
+    given = draw(st.just(()) | st.sets(st.integers(0, 9), min_size=1, max_size=2).map(tuple))
+    recipe = draw(recipes())
+    if number and given and draw(st.booleans()):
+        dataset, recipe = None, Recipe(epochs=0)
     roles = [(name, draw(st.sampled_from(["", "", "fit", "evaluate"]))) for name in names]
     records = draw(st.sampled_from([15, 100 * number]))
     return Training(
         dataset,
-        draw(recipes()),
+        recipe,
         model=draw(st.sampled_from(["m", "n"])),
         fit=tuple(name for name, role in roles if role == "fit"),
         evaluate=tuple(name for name, role in roles if role == "evaluate"),
         start=draw(st.none() | st.integers(0, 99)) if number else None,
+        given=given if number else (),
         new=draw(rows(100 * number, records, 1, 9)) if number and dataset == "a" else (),
         interrupt=draw(st.none() | st.integers(1, 20)),
         resumed=draw(st.booleans()),

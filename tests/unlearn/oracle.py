@@ -40,6 +40,9 @@ class Truth:
         with sqlite3.connect(catalogue) as db:
             self.starts = dict(db.execute("SELECT id, start_id FROM runs ORDER BY rowid"))
             self.fits = db.execute("SELECT id, run_id, ordinal FROM fits").fetchall()
+            self.models: dict[str, set[str]] = {}
+            for run, checkpoint in db.execute("SELECT run_id, checkpoint_id FROM run_models"):
+                self.models.setdefault(run, set()).add(checkpoint)
             self.members = db.execute("SELECT version_id, checkpoint_id FROM model_members")
             self.members = self.members.fetchall()
             self.given = db.execute("SELECT id, version_id FROM publications").fetchall()
@@ -75,6 +78,7 @@ class Truth:
     def _walk(self, run: str, start: str | None, gone: set[int], reach: Reach) -> None:
         fits = self._tainted_fits(run, gone)
         tainted = bool(fits) or start in reach.checkpoints
+        tainted = tainted or not reach.checkpoints.isdisjoint(self.models.get(run, ()))
         steps, visits, entered = [], 0, set()
         batches = self.batches(run)
         for segment, checkpoint, first, last in self._laps_of(run):

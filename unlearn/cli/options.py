@@ -120,15 +120,15 @@ def _require_json(key: str, value: object) -> None:
             raise click.UsageError(f"setting {key!r} is no exact JSON value; give it as text")
 
 
-def aliases(pairs: Iterable[str]) -> dict[str, str]:
-    """Alias → dataset name, from ``[ALIAS=]NAME``; the alias of a bare name is the name."""
+def aliases(option: str, pairs: Iterable[str]) -> dict[str, str]:
+    """Alias → name, from ``[ALIAS=]NAME``; the alias of a bare name is the name."""
     found: dict[str, str] = {}
     for pair in pairs:
         alias, equals, name = pair.partition("=")
         if not alias or (equals and not name):
-            raise click.UsageError(f"--dataset takes [ALIAS=]NAME, not {pair!r}")
+            raise click.UsageError(f"{option} takes [ALIAS=]NAME, not {pair!r}")
         if alias in found:
-            raise click.UsageError(f"--dataset gives alias {alias!r} twice")
+            raise click.UsageError(f"{option} gives alias {alias!r} twice")
         found[alias] = name or alias
     return found
 

@@ -23,13 +23,25 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
     "datasets",
     metavar="[ALIAS=]NAME",
     multiple=True,
-    required=True,
     help="A dataset and its name in the program; the first is trained on.",
+)
+@click.option(
+    "--given",
+    "models",
+    metavar="[ALIAS=]MODEL",
+    multiple=True,
+    help="A model that the program reads: a frozen base, a teacher, a part of a soup.",
 )
 @click.option("--model", metavar="NAME", required=True, help="The model to make a version of.")
 @click.option("--shards", type=AT_LEAST_ONE, default=1, show_default=True)
 @click.option("--slices", type=AT_LEAST_ONE, default=1, show_default=True)
-@click.option("--epochs", type=AT_LEAST_ONE, default=10, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0, max=2**31),
+    default=10,
+    show_default=True,
+    help="0: the program takes no step, and makes its model of those it is given.",
+)
 @click.option("--batch-size", type=AT_LEAST_ONE, default=64, show_default=True)
 @click.option(
     "--schedule",
@@ -87,6 +99,7 @@ def train(
     /,
     program: str,
     datasets: tuple[str, ...],
+    models: tuple[str, ...],
     model: str,
     pairs: tuple[str, ...],
     config: Path | None,
@@ -97,10 +110,15 @@ def train(
     from lineage.training.ensemble import Recipe, prepare
     from lineage.training.program import load_program
 
-    inputs, chosen = aliases(datasets), settings(config, pairs)
+    inputs, chosen = aliases("--dataset", datasets), settings(config, pairs)
+    given = aliases("--given", models)
+    if not inputs and not given and recipe["start"] is None:
+        raise click.UsageError("name what to make the model of: --dataset, --given or --from")
     with call.open() as store:
         loaded = load_program(program, root.resolve())
-        training = prepare(store, loaded, inputs, model, Recipe(**recipe, config=chosen))
+        training = prepare(
+            store, loaded, inputs, model, Recipe(**recipe, config=chosen, given=given)
+        )
         finish_training(call, store, training)
 
 

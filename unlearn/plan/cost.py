@@ -52,6 +52,8 @@ def _sizes(store: Store, session: Session, run_id: str, forget: Positions) -> np
     """Present records a step, with steps below ``min_batch`` as zero: (steps,)."""
     run = session.get_one(tables.Run, run_id)
     spec = RunSpec.model_validate(run.specification)
+    if spec.train is None:
+        return np.empty(0, np.int64)
     version = open_version(store, session.get_one(tables.RunInput, (run_id, spec.train)).version_id)
     present = version.present
     kept = ~contains(forget.get(version.dataset.id, BitMap()), present.positions)

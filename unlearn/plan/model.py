@@ -41,7 +41,8 @@ class Replay(_Frozen):
     """Execute a run again from a restart point to a step, over its inputs as they are retained.
 
     ``restart`` is the id of a clean checkpoint, the id of the replay task that makes one (then
-    ``restart_step`` tells which), or None: from scratch.
+    ``restart_step`` tells which), or None: from scratch. ``given`` has what stands in for each
+    checkpoint of a model that the run was given.
     """
 
     kind: Literal["replay"] = "replay"
@@ -51,15 +52,20 @@ class Replay(_Frozen):
     first_step: int
     until: int
     fallback_from: str | None = None
+    given: dict[str, "Made"] = Field(default_factory=dict)
 
 
 class External(_Frozen):
-    """Have the owner of an observed run train it again, by their command, on what is retained."""
+    """Have the owner of an observed run train it again, by their command, on what is retained.
+
+    ``given`` is as for a replay.
+    """
 
     kind: Literal["external"] = "external"
     run_id: str
     command: tuple[str, ...]
     folder: str
+    given: dict[str, "Made"] = Field(default_factory=dict)
 
 
 class Aggregate(_Frozen):

@@ -18,7 +18,8 @@ from unlearn.impact import Impact
 class CheckpointFacts:
     """A checkpoint, and the segment that made it from ``previous`` (None: from scratch).
 
-    ``visits`` are those of the segment without the forgotten records; ``seconds`` as recorded.
+    ``given`` are the checkpoints of models that its run reads beside that. ``visits`` are those of
+    the segment without the forgotten records; ``seconds`` as recorded.
     ``kept`` says that nobody purged it, not that its bytes are sound.
     """
 
@@ -32,6 +33,12 @@ class CheckpointFacts:
     visits: int
     seconds: float
     segment_id: str
+    given: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The checkpoints that it descends from directly."""
+        return self.given if self.previous is None else (self.previous, *self.given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,9 @@ def _checkpoints(
         .join(tables.Segment, tables.Segment.checkpoint_id == tables.Checkpoint.id)
         .order_by(tables.Checkpoint.run_id, tables.Checkpoint.step)
     )
+    given: dict[str, list[str]] = {}
+    for model in session.scalars(select(tables.RunModel)):
+        given.setdefault(model.run_id, []).append(model.checkpoint_id)
     facts: dict[str, CheckpointFacts] = {}
     latest: dict[str, str] = {}
     for checkpoint, segment in rows:
@@ -122,6 +132,7 @@ def _checkpoints(
             retained.get(segment.id, segment.visits),
             segment.seconds,
             segment.id,
+            tuple(sorted(set(given.get(checkpoint.run_id, ())))),
         )
         latest[checkpoint.run_id] = checkpoint.id
     return facts
@@ -140,7 +151,11 @@ def _runs(session: Session) -> dict[str, RunFacts]:
     }
     return {
         run.id: RunFacts(
-            run.id, run.program_id, run.first_step, tuple(datasets[run.id]), owners.get(run.id)
+            run.id,
+            run.program_id,
+            run.first_step,
+            tuple(datasets.get(run.id, ())),
+            owners.get(run.id),
         )
         for run in session.scalars(select(tables.Run))
     }

@@ -24,8 +24,8 @@ from storage.catalogue import tables
 from storage.rows import rows_table
 from unlearn.dispatch.worker import Context
 from unlearn.errors import TaskError
-from unlearn.plan.model import Aggregate, External, Made, Replay, Task
-from unlearn.tasks.replay import result_of, retained_inputs, task_id
+from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task
+from unlearn.tasks.replay import result_of, retained_inputs, stand_ins, task_id
 from unlearn.twin.compare import own_folder
 from unlearn.twin.kit import no_rows
 
@@ -146,13 +146,16 @@ def _shortfall(context: Context, work: External) -> str:
 
 def _built_on(task: Task, external: str) -> list[int]:
     """The steps of this task's checkpoints that another task goes on from."""
+    used: list[Made | Kept] = []
     match task.work:
-        case Replay(restart=restart, restart_step=step) if restart == external:
-            return [step]
+        case Replay(restart=restart, restart_step=step, given=given):
+            used = [*given.values()]
+            used += [Made(task=restart, step=step)] if restart is not None else []
+        case External(given=given):
+            used = [*given.values()]
         case Aggregate(members=members):
-            made = [member for member in members.values() if isinstance(member, Made)]
-            return [member.step for member in made if member.task == external]
-    return []
+            used = [*members.values()]
+    return [each.step for each in used if isinstance(each, Made) and each.task == external]
 
 
 def _result(context: Context, work: External, version_id: str) -> dict[str, Any]:
@@ -216,5 +219,6 @@ def _commission(context: Context, work: External, version: Version, folder: Path
         version=version.id,
         retained=version.row.live,
         records=records,
+        stands_in=stand_ins(context, work),
         answer=folder / "answer.json",
     )

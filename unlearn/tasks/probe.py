@@ -9,6 +9,7 @@ from lineage.training.entries import add_run
 from lineage.training.environment import deterministic
 from lineage.training.execute import execute as execute_run
 from lineage.training.execute import pinned_program, record_environment
+from lineage.training.given import given_to
 from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -71,6 +72,7 @@ def _measure(context: Context, work: Probe, environment: str) -> bool:
                 start_id=before or original.start_id,
                 first_step=segment.first_step,
                 follows=followed(session, original.id),
+                given=given_to(session, original.id),
             )
     if run.state != "complete":
         execute_run(store, run.id, until=recorded.step, allow_changed=context.options.allow_changed)

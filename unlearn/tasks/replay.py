@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 from lineage.data.retained import retained
 from lineage.training.entries import add_run
 from lineage.training.execute import execute as execute_run
+from lineage.training.given import given_to, standing_in
 from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
-from unlearn.plan.model import Replay
+from unlearn.plan.model import External, Replay
 from unlearn.plan.planner import decoded
 
 
@@ -50,6 +51,7 @@ def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
         start_id=start,
         first_step=work.first_step,
         follows=followed(session, original.id),
+        given=standing_in(given_to(session, original.id), stand_ins(context, work)),
     )
 
 
@@ -67,6 +69,14 @@ def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str
         for given in session.scalars(
             select(tables.RunInput).where(tables.RunInput.run_id == run_id)
         )
+    }
+
+
+def stand_ins(context: Context, work: Replay | External) -> dict[str, str]:
+    """What earlier tasks made in place of checkpoints that a run was given: id → id."""
+    return {
+        old: context.results[new.task]["checkpoints"][str(new.step)]
+        for old, new in work.given.items()
     }
 
 

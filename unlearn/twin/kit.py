@@ -19,6 +19,7 @@ from lineage.data.identity import Positions
 from lineage.data.mapping import maker
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
+from lineage.training.given import given_to
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage import manifests
@@ -56,6 +57,7 @@ class TwinTransform(_Frozen):
 class TwinRun(_Frozen):
     """A run to execute from scratch, or from a checkpoint of another run of the kit.
 
+    ``given`` are the models that it reads, by alias: (run, step) of each shard's member.
     ``order`` is a file of (step, key) pairs, where the run follows a recorded order.
     """
 
@@ -66,6 +68,7 @@ class TwinRun(_Frozen):
     specification: RunSpec
     inputs: dict[str, str]
     start: tuple[str, int] | None
+    given: dict[str, dict[int, tuple[str, int]]]
     until: int
     order: str | None = None
 
@@ -132,6 +135,7 @@ class _Packer:
             program = session.get_one(tables.Program, run.program_id)
             given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
             versions = {each.alias: each.version_id for each in given}
+            models = given_to(session, run.id)
         start = None if run.start_id is None else self.member(run.start_id)
         known = self.runs.get(run.id)
         self.runs[run.id] = TwinRun(
@@ -142,6 +146,10 @@ class _Packer:
             specification=RunSpec.model_validate(run.specification),
             inputs={alias: self._dataset(version) for alias, version in versions.items()},
             start=start,
+            given={
+                alias: {shard: self.member(each) for shard, each in members.items()}
+                for alias, members in models.items()
+            },
             until=max(checkpoint.step, 0 if known is None else known.until),
             order=known.order if known is not None else self._order(run, versions),
         )
@@ -150,7 +158,7 @@ class _Packer:
     def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
         """What is left of a recorded order, by the keys of the retained records."""
         spec = RunSpec.model_validate(run.specification)
-        if spec.schedule.kind == "stable/1":
+        if spec.train is None or spec.schedule.kind == "stable/1":
             return None
         version = open_version(self.store, versions[spec.train])
         schedule = schedule_of(self.store, run.id, spec, version.salt)

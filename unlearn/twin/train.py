@@ -5,12 +5,14 @@ Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and ge
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
 
 from lineage.data.dataset import append
 from lineage.data.function import TransformFunction
@@ -71,6 +73,7 @@ def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
 
 def _recorded(store: Store, twin: TwinRun, versions: dict[str, str], folder: Path) -> str:
     """Write what is left of the order down as a recording of this store; returns its id."""
+    assert twin.specification.train is not None
     records = open_version(store, versions[twin.inputs[twin.specification.train]]).present.records
     by_key = np.argsort(records.keys)
     file = pq.ParquetFile(folder / str(twin.order))
@@ -98,11 +101,6 @@ def _execute(
 ) -> str:
     program = load_program(twin.ref, Path(twin.root))
     _same_source(program, twin)
-    start = None
-    if twin.start is not None:
-        key, step = twin.start
-        with store.catalogue.read() as session:
-            start = session.scalars(_checkpoint(runs[key], step)).one().id
     with store.catalogue.write() as session:
         run = add_run(
             session,
@@ -110,8 +108,12 @@ def _execute(
             twin.specification,
             record_program(session, store, program.source),
             {alias: versions[key] for alias, key in twin.inputs.items()},
-            start_id=start,
+            start_id=None if twin.start is None else _made(session, runs, *twin.start),
             follows=follows,
+            given={
+                alias: {shard: _made(session, runs, *each) for shard, each in members.items()}
+                for alias, members in twin.given.items()
+            },
         )
     execute(store, run.id, until=twin.until)
     return run.id
@@ -123,6 +125,11 @@ def _same_source(program: Program, twin: TwinRun) -> None:
             f"program {twin.ref} has changed since it trained",
             hint="restore the source it trained with",
         )
+
+
+def _made(session: Session, runs: Mapping[str, str], key: str, step: int) -> str:
+    """The checkpoint that a run of the kit left at a step."""
+    return session.scalars(_checkpoint(runs[key], step)).one().id
 
 
 def _digest(store: Store, run_id: str, step: int) -> str:

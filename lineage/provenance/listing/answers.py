@@ -89,11 +89,15 @@ class CheckpointDetail(Answer):
 
 
 class RunDetail(RunSummary):
-    """A run with what decides its result and what it left; ``inputs`` maps alias to version."""
+    """A run with what decides its result and what it left.
+
+    ``inputs`` maps alias to dataset version, ``given`` to the checkpoints of a model, by shard.
+    """
 
     program: str
     start: str | None
     inputs: Mapping[str, str]
+    given: Mapping[str, Mapping[int, str]]
     specification: Mapping[str, Any]
     created_at: datetime
     ended_at: datetime | None

@@ -12,6 +12,7 @@ from lineage.provenance.listing.answers import (
     TrainingDetail,
 )
 from lineage.store import Store
+from lineage.training.given import given_to
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
@@ -40,6 +41,7 @@ def run(store: Store, run_id: str) -> RunDetail:
             program=session.get_one(tables.Program, row.program_id).ref,
             start=row.start_id,
             inputs={each.alias: each.version_id for each in given},
+            given=given_to(session, run_id),
             specification=row.specification,
             created_at=row.created_at,
             ended_at=row.ended_at,

@@ -46,6 +46,7 @@ from storage.catalogue.tables.training import (
     Program,
     Run,
     RunInput,
+    RunModel,
     Segment,
     Training,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "RequestTarget",
     "Run",
     "RunInput",
+    "RunModel",
     "RunRecording",
     "Secret",
     "Segment",

@@ -69,6 +69,20 @@ class RunInput(Base):
     trains: Mapped[bool]
 
 
+class RunModel(Base):
+    """A checkpoint a run was given beside its start: a frozen base, a teacher, part of a soup.
+
+    ``alias`` is the model's name in the program; an ensemble has a member a ``shard``.
+    """
+
+    __tablename__ = "run_models"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"), index=True)
+
+
 class Fit(Base):
     """An artefact fitted inside a run on all rows of an input that the run may see."""
 

@@ -28,6 +28,7 @@ ENDS = {
     EdgeKind.FEEDS: (NodeKind.FIT, RUNS),
     EdgeKind.TRAINS: (DATA, RUNS),
     EdgeKind.CONTINUES: (NodeKind.CHECKPOINT, RUNS),
+    EdgeKind.GIVEN: (NodeKind.CHECKPOINT, RUNS),
     EdgeKind.PRODUCES: (RUNS, NodeKind.CHECKPOINT),
     EdgeKind.MEMBER: (NodeKind.CHECKPOINT, NodeKind.MODEL_VERSION),
     EdgeKind.PUBLISHED: (NodeKind.MODEL_VERSION, NodeKind.PUBLICATION),

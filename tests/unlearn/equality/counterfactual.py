@@ -103,15 +103,23 @@ class _Again:
             while run.replay_of is not None:
                 run = session.get_one(tables.Run, run.replay_of)
             program = session.get_one(tables.Program, run.program_id)
+            models = select(tables.RunModel).where(tables.RunModel.run_id == run.id)
+            given = list(session.scalars(models))
         if run.id not in self.runs:
-            self.runs[run.id] = self._execute(run, program)
+            self.runs[run.id] = self._execute(run, program, given)
         made = select(tables.Checkpoint).where(
             tables.Checkpoint.run_id == self.runs[run.id], tables.Checkpoint.step == checkpoint.step
         )
         with self.store.catalogue.read() as session:
             return session.scalars(made).one()
 
-    def _execute(self, run: tables.Run, program: tables.Program) -> str:
+    def _execute(
+        self, run: tables.Run, program: tables.Program, models: Iterable[tables.RunModel]
+    ) -> str:
+        given: dict[str, dict[int, str]] = {}
+        for model in models:
+            made = self.made(model.checkpoint_id).id
+            given.setdefault(model.alias, {})[model.shard] = made
         start = None if run.start_id is None else self.made(run.start_id).id
         spec = RunSpec.model_validate(run.specification)
         loaded = load_program(program.ref, Path(program.root))
@@ -123,6 +131,7 @@ class _Again:
                 record_program(session, self.store, loaded.source),
                 {alias: self.versions[handle.dataset] for alias, handle in spec.handles.items()},
                 start_id=start,
+                given=given,
             )
         execute(self.store, again.id)
         return again.id

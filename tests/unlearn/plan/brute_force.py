@@ -22,8 +22,13 @@ def needed(world: Any, damaged: Collection[str]) -> set[str]:
 
 def sound(facts: Mapping[str, Any], again: Collection[str], damaged: Collection[str]) -> bool:
     """Whether each of these can be made: from scratch, another of them, or one that serves."""
-    befores = {facts[each].previous for each in again} - {None, *again}
+    befores = {before for each in again for before in sources(facts[each])} - {*again}
     return all(serves(facts[before], damaged) for before in befores)
+
+
+def sources(checkpoint: Any) -> set[str]:
+    """What a checkpoint was made from: the one before it, and the models its run was given."""
+    return ({checkpoint.previous} - {None}) | set(checkpoint.given)
 
 
 def observed(world: Any) -> list[set[str]]:
@@ -60,8 +65,8 @@ def from_scratch(world: Any) -> int:
         each = waiting.pop()
         if each not in reached:
             reached.add(each)
-            before, run = world.checkpoints[each].previous, world.checkpoints[each].run_id
-            waiting += [] if before is None else [before]
+            run = world.checkpoints[each].run_id
+            waiting += sources(world.checkpoints[each])
             waiting += [c.id for c in laps(world, run)] if world.runs[run].owner else []
     return sum(world.checkpoints[each].visits for each in reached)
 
@@ -121,14 +126,16 @@ class Execution:
             and c.kept
             and c.visits
             and c.segment_id not in self.world.fenced
-            and (c.previous is None or serves(self.facts[c.previous], self.damaged))
+            and all(serves(self.facts[before], self.damaged) for before in sources(c))
         ]
         return sorted(found, key=lambda c: (c.visits, c.id))
 
     def _replay(self, task: Any) -> None:
         work = task.work
         self.expect(self.world.runs[work.run_id].owner is None, f"nobody can carry out {task.id}")
-        again = [c for c in laps(self.world, work.run_id) if work.first_step < c.step <= work.until]
+        own = laps(self.world, work.run_id)
+        again = [c for c in own if work.first_step < c.step <= work.until]
+        again = again or [c for c in own if work.first_step == c.step == work.until]
         self._make(task, again)
         if not again or again[0].first_step != work.first_step or again[-1].step != work.until:
             self.faults.append(f"{task.id} begins or ends where no checkpoint is")
@@ -145,12 +152,25 @@ class Execution:
         self._make(task, laps(self.world, work.run_id))
 
     def _make(self, task: Any, again: Sequence[Any]) -> None:
+        for each in again[0].given if again else ():
+            self._given(task, each)
         self.made[task.id] = {c.step: c.id for c in again}
         makers = set(self.makers.get(task.work.run_id, ()))
         self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
         visits = sum(c.visits for c in again)
         self.expect(task.visits == visits, f"{task.id} costs {visits}, not {task.visits}")
         self.visits += visits
+
+    def _given(self, task: Any, model: str) -> None:
+        """A model that a run reads is there, or what a task makes in its place."""
+        stands = task.work.given.get(model)
+        there = serves(self.facts[model], self.damaged)
+        if stands is None:
+            self.expect(there, f"{task.id} cannot read {model}")
+            return
+        made = self.made.get(stands.task, {}).get(stands.step)
+        self.expect(made == model, f"{stands.task} does not make {model}, which {task.id} reads")
+        self.expect(stands.task in task.depends_on, f"{task.id} does not wait for {model}")
 
     def _start(self, task: Any, before: str | None) -> None:
         restart = task.work.restart

@@ -54,9 +54,9 @@ class Scratch:
         self.needed[origin] = max(step, self.needed.get(origin, 0))
         if run != origin:
             self.inputs.setdefault(origin, run)
-        start = self._run(run).start_id
-        if start is not None:
-            self._need(start)
+        for source in (self._run(run).start_id, *self._models(run).values()):
+            if source is not None:
+                self._need(source)
 
     def _made_by(self, checkpoint: str) -> tuple[str, int]:
         query = f"SELECT run_id, step FROM checkpoints WHERE id = '{checkpoint}'"
@@ -71,6 +71,11 @@ class Scratch:
         with self.lived.store.catalogue.read() as session:
             return session.get_one(tables.Run, run)
 
+    def _models(self, run: str) -> dict[tuple[str, int], str]:
+        """(alias, shard) → checkpoint of each model that a run was given."""
+        query = f"SELECT alias, shard, checkpoint_id FROM run_models WHERE run_id = '{run}'"
+        return {(alias, shard): made for alias, shard, made in self.lived.sql(query)}
+
     def _execute(self, run: str) -> None:
         row = self._run(run)
         spec = RunSpec.model_validate(row.specification)
@@ -82,7 +87,12 @@ class Scratch:
         with self.store.catalogue.write() as session:
             program = record_program(session, self.store, self.lived.program.source)
             start = None if row.start_id is None else self._start(row.start_id)
-            added = add_run(session, self.store, spec, program, versions, start_id=start)
+            given: dict[str, dict[int, str]] = {}
+            for (alias, shard), checkpoint in self._models(run).items():
+                given.setdefault(alias, {})[shard] = self._start(checkpoint)
+            added = add_run(
+                session, self.store, spec, program, versions, start_id=start, given=given
+            )
         execute(self.store, added.id, until=self.needed[run])
         self.made[run] = added.id
 

@@ -162,6 +162,7 @@ def test_a_replay_names_its_restart_by_checkpoint_or_by_the_task_that_makes_it()
         "first_step": 10,
         "until": 30,
         "fallback_from": None,
+        "given": {},
     }
     assert second.depends_on == ("replay-1", "transform-1")
     assert (second.work.restart, second.work.restart_step) == ("replay-1", 20)
@@ -177,6 +178,7 @@ def test_what_was_only_observed_is_its_owners_to_train_and_a_fine_tune_waits_for
         "run_id": "A",
         "command": ("python", "train.py"),
         "folder": "their-folder",
+        "given": {},
     }
     assert (tuned.id, tuned.depends_on) == ("replay-2", ("external-1",))
     assert (tuned.work.restart, tuned.work.restart_step) == ("external-1", 20)

@@ -194,6 +194,18 @@ def always_anew(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Ch
     return tuple(replace(chain, again=chain.restart in made) for chain in chains)
 
 
+def blind_to_models(world: World, wanted: Iterable[str], usable: Usable) -> tuple[Chain, ...]:
+    alone = {each.id: replace(each, given=()) for each in world.checkpoints.values()}
+    return restarts(replace(world, checkpoints=alone), wanted, usable)
+
+
+def reading_what_was_lost(world: World, *given: Any) -> tuple[Task, ...]:
+    return tuple(
+        task.model_copy(update={"work": task.work.model_copy(update={"given": {}})})
+        for task in replays(world, *given)
+    )
+
+
 def by_anybody(world: World, *given: Any) -> tuple[Task, ...]:
     return replays(ownerless(world), *given)
 
@@ -276,6 +288,8 @@ MUTANTS = {
     "an observed run is replayed": Passes(replays=by_anybody),
     "an observed run is probed": Passes(probes=probing_the_observed),
     "what an owner left is not used": Passes(restarts=always_anew),
+    "models that a run reads are not remade": Passes(restarts=blind_to_models),
+    "a replay reads the models that were lost": Passes(replays=reading_what_was_lost),
     "replays do not wait for their rows": Passes(replays=impatient),
     "no interim": Passes(interims=nobody_meanwhile),
     "an interim of every version": Passes(interims=everybody_meanwhile),

@@ -55,22 +55,27 @@ def _run(
 ) -> None:
     """Add a run: of its own, a fine-tune, a replay that goes on where another run was, or observed.
 
+    It may read other models, and may then take no step of its own: its only checkpoint is at 0.
     The forgotten records enter it in one of its segments, or in none. What was only observed begins
     from scratch, and nothing but its owner's command goes on with it.
     """
-    previous = draw(st.sampled_from([None, *checkpoints]))
-    owner = OWNER if previous is None and draw(RARELY) else None
+    owner = OWNER if draw(RARELY) else None
+    previous = None if owner else draw(st.sampled_from([None, *checkpoints]))
     executed = previous is not None and runs[checkpoints[previous].run_id].owner is None
     replay = executed and draw(st.booleans())
     step = checkpoints[previous].step if replay and previous else 0
     program = draw(st.sampled_from(["prog-1", "prog-2"]))
     runs[run] = RunFacts(run, program, step, ("ds-1",), owner)
-    count = draw(st.sampled_from([1, 2, 3, 4, 5]))
+    given: set[str] = set()
+    if checkpoints and draw(RARELY):
+        given = draw(st.sets(st.sampled_from(list(checkpoints)), min_size=1, max_size=2))
+    still = bool(given) and not replay and owner is None and draw(st.booleans())
+    count = 1 if still else draw(st.sampled_from([1, 2, 3, 4, 5]))
     enters = draw(st.integers(0, count))
     for number in range(count):
         if len(checkpoints) == MOST:
             return
-        after, condition = step + draw(st.integers(1, 3)), draw(CONDITION)
+        after, condition = step + (0 if still else draw(st.integers(1, 3))), draw(CONDITION)
         name = f"ckpt-{len(checkpoints)}"
         checkpoints[name] = CheckpointFacts(
             id=name,
@@ -79,10 +84,12 @@ def _run(
             first_step=step,
             previous=previous,
             kept=condition != PURGED,
-            tainted=number == enters or (previous is not None and checkpoints[previous].tainted),
-            visits=draw(st.integers(0, 9)),
+            tainted=(number == enters and not still)
+            or any(checkpoints[each].tainted for each in given | ({previous} - {None})),
+            visits=0 if still else draw(st.integers(0, 9)),
             seconds=0.0,
             segment_id=f"seg-{name}",
+            given=tuple(sorted(given)),
         )
         if condition == DAMAGED:
             damaged.add(name)

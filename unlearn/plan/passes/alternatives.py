@@ -11,12 +11,12 @@ from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 def full_retrain(world: World, affected: Iterable[VersionFacts]) -> tuple[int, float]:
     """Visits and seconds to train every affected live version from scratch, shared work once."""
     every: dict[str, CheckpointFacts] = {}
-    for version in affected:
-        for member in version.members.values():
-            current: str | None = member
-            while current is not None and current not in every:
-                every[current] = world.checkpoints[current]
-                current = every[current].previous
+    waiting = [member for version in affected for member in version.members.values()]
+    while waiting:
+        current = waiting.pop()
+        if current not in every:
+            every[current] = world.checkpoints[current]
+            waiting += every[current].sources
     every |= whole_runs(world, every.values())
     return sum(each.visits for each in every.values()), seconds(every.values())
 

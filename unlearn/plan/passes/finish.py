@@ -51,7 +51,8 @@ def _makes(work: Work, checkpoint: CheckpointFacts) -> bool:
     match work:
         case Replay():
             within = work.first_step < checkpoint.step <= work.until
-            return checkpoint.run_id == work.run_id and within
+            last = checkpoint.step == work.until  # the only one, where the run takes no step
+            return checkpoint.run_id == work.run_id and (within or last)
         case External():
             return checkpoint.run_id == work.run_id
     return False

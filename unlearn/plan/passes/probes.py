@@ -24,7 +24,7 @@ def probes(
     for program_id in programs:
         candidates = [c for c in world.checkpoints.values() if _fit(world, c, program_id)]
         for each in sorted(candidates, key=lambda c: (c.visits, c.id)):
-            if each.previous is None or usable(each.previous):
+            if all(map(usable, each.sources)):
                 waits = makers.get(each.run_id, ())
                 tasks.append(_task(len(tasks) + 1, program_id, each, waits))
                 break
@@ -32,14 +32,13 @@ def probes(
 
 
 def _fit(world: World, checkpoint: CheckpointFacts, program_id: str) -> bool:
-    before = checkpoint.previous
     return (
         checkpoint.kept
         and checkpoint.segment_id not in world.fenced
         and checkpoint.visits > 0
         and world.runs[checkpoint.run_id].program_id == program_id
         and world.runs[checkpoint.run_id].owner is None
-        and (before is None or world.checkpoints[before].kept)
+        and all(world.checkpoints[each].kept for each in checkpoint.sources)
     )
 
 

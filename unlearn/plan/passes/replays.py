@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 from unlearn.plan.cost import seconds
-from unlearn.plan.model import External, Replay, Task
+from unlearn.plan.model import External, Made, Replay, Task
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.world import Owner, World
 
@@ -29,7 +29,10 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
     if restart is not None:
         step = world.checkpoints[restart].step
         restart = names[restart] if chain.again else restart
-    upstream = (restart,) if chain.again and restart is not None else ()
+    given = {
+        each: Made(task=names[each], step=world.checkpoints[each].step) for each in chain.given
+    }
+    upstream = dict.fromkeys(names[each] for each in chain.remade)
     owner = world.runs[chain.run_id].owner
     work: Replay | External
     if owner is None:
@@ -40,12 +43,15 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
             first_step=chain.first_step,
             until=chain.until,
             fallback_from=chain.fallback_from,
+            given=given,
         )
     else:
-        work = External(run_id=chain.run_id, command=owner.command, folder=owner.folder)
+        work = External(
+            run_id=chain.run_id, command=owner.command, folder=owner.folder, given=given
+        )
     return Task(
         id=names[chain.checkpoints[0].id],
-        depends_on=(*upstream, *makers),
+        depends_on=tuple(dict.fromkeys((*upstream, *makers))),
         work=work,
         visits=chain.visits,
         seconds=seconds(chain.checkpoints),

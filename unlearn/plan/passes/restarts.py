@@ -1,10 +1,10 @@
 """Where to start again: the last clean checkpoint that still exists and verifies.
 
-Every checkpoint has one predecessor, so the cheapest set of segments that makes the needed ones
-again without a tainted input is forced: walk back from each until a usable clean one, or scratch.
-Segments that several of them share are recomputed once. A run that was only observed has no restart
-points: nobody but its owner can execute it, from the beginning. Others still start from what is
-left of it.
+What a checkpoint was made from is one predecessor and the models its run was given, and all of
+them are needed. So the cheapest set of segments that makes the needed ones again without a tainted
+input is forced: walk back from each until usable clean ones, or scratch. Segments that several of
+them share are recomputed once. A run that was only observed has no restart points: nobody but its
+owner can execute it, from the beginning. Others still start from what is left of it.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,15 +18,21 @@ class Chain:
     """Consecutive segments of one run to be recomputed, from ``restart`` on.
 
     ``restart`` is a checkpoint id or None for scratch; ``again`` says that the restart is itself
-    made anew by another chain. ``fallback_from`` names a clean checkpoint that should have served
-    and is damaged.
+    made anew by another chain, and ``given`` which models its run reads are. ``fallback_from``
+    names a clean checkpoint that should have served and is damaged.
     """
 
     run_id: str
     restart: str | None
     again: bool
+    given: tuple[str, ...]
     checkpoints: tuple[CheckpointFacts, ...]
     fallback_from: str | None
+
+    @property
+    def remade(self) -> tuple[str, ...]:
+        """The checkpoints it needs that other chains make anew."""
+        return self.given if self.restart is None or not self.again else (self.restart, *self.given)
 
     @property
     def first_step(self) -> int:
@@ -83,6 +89,8 @@ def _walk_back(
         again[current] = facts
         if damaged is not None:
             fallbacks.setdefault(current, damaged)
+        for given in facts.given:
+            _walk_back(world, given, usable, again, fallbacks)
         current = facts.previous
 
 
@@ -106,14 +114,15 @@ def _chain(
 ) -> Chain:
     restart = piece[0].previous
     fallback = next((fallbacks[c.id] for c in reversed(piece) if c.id in fallbacks), None)
-    return Chain(piece[0].run_id, restart, restart in lost, tuple(piece), fallback)
+    given = tuple(each for each in piece[0].given if each in lost)
+    return Chain(piece[0].run_id, restart, restart in lost, given, tuple(piece), fallback)
 
 
 def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:
     ordered: list[Chain] = []
-    made: set[str | None] = set()
+    made: set[str] = set()
     while chains:
-        ready = [chain for chain in chains if not chain.again or chain.restart in made]
+        ready = [chain for chain in chains if made.issuperset(chain.remade)]
         ordered += ready
         made.update(each.id for chain in ready for each in chain.checkpoints)
         chains = [chain for chain in chains if chain not in ready]
