@@ -72,7 +72,7 @@ def test_an_adapter_descends_from_its_base_and_the_base_from_no_adapter(
     assert outcome.results["publish"]["versions"].keys() == {adapter}
     kin.assert_as_if_never(outcome, {late}, tmp_path / "one")
     assert bits(kin.model.store, kin.model.version) == base
-    kin.made = {"adapter": outcome.version}
+    kin.made["adapter"] = outcome.version
     early = kin.model.material.table[kin.model.material.record][17].as_py()
     outcome = forget(kin.model.store, "record", [early], TWIN)
     assert outcome.results["publish"]["versions"].keys() == {kin.model.version, kin.made["adapter"]}
