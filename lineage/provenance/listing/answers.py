@@ -89,7 +89,10 @@ class CheckpointDetail(Answer):
 
 
 class RunDetail(RunSummary):
-    """A run with what decides its result and what it left; ``inputs`` maps alias to version."""
+    """A run with what decides its result and what it left; ``inputs`` maps alias to version.
+
+    ``fits`` are the ids of what it fitted, in order.
+    """
 
     program: str
     start: str | None
@@ -97,6 +100,7 @@ class RunDetail(RunSummary):
     specification: Mapping[str, Any]
     created_at: datetime
     ended_at: datetime | None
+    fits: tuple[str, ...]
     checkpoints: tuple[CheckpointDetail, ...]
 
 
@@ -207,15 +211,24 @@ class ProgramDetail(Answer):
 
 
 class FitDetail(Answer):
-    """An artefact that was fitted inside a run."""
+    """An artefact that was fitted inside a run on ``records`` of a dataset version.
+
+    ``statistic`` names the kind of one that can be subtracted, and ``summary`` says a little of it,
+    column by column. All three are null once it was purged.
+    """
 
     id: str
-    run: str = Field(validation_alias="run_id")
+    run: str
     ordinal: int
     alias: str
+    dataset: str
+    version: str
+    records: int | None
+    statistic: str | None
     digest: str
     created_at: datetime
     purged_at: datetime | None
+    summary: Mapping[str, Mapping[str, Any]] | None
 
 
 class EvaluationDetail(Answer):
