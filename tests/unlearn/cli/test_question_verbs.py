@@ -166,7 +166,7 @@ def test_a_fit_is_shown_with_the_rows_it_saw_until_it_is_purged(trained):
     plain = trained.ask("show", other)
     assert (plain["records"], plain["statistic"], plain["summary"]) == (60, None, None)
     request = trained.ask("request", "add", "--subject", "p3")["id"]
-    trained("apply", trained.ask("plan", request)["id"])
+    trained("apply", trained.ask("plan", request)["id"], "--on", "debug")
     for fit in (moments, other):
         gone = trained.ask("show", fit)
         assert gone["purged_at"] is not None
