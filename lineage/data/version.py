@@ -110,6 +110,14 @@ class Version:
             )
         return manifests.read_rows(self.store.objects, chunks, wanted)[name]
 
+    def chunks_with(self, positions: BitMap) -> tuple[manifests.Chunk, ...]:
+        """The chunks that hold any of these positions."""
+        return tuple(
+            chunk
+            for chunk in self.chunks
+            if positions.range_cardinality(chunk.first_position, chunk.first_position + chunk.rows)
+        )
+
     @cached_property
     def _columns(self) -> dict[str, NDArray[np.generic]]:
         return {}
@@ -129,13 +137,15 @@ class Excerpt:
             NotFoundError: the dataset has no such column.
         """
         parts = [self.version.read(name, ())]
-        for chunk in self.version.chunks:
+        for chunk in self.version.chunks_with(BitMap(self.positions)):
             first = chunk.first_position
             low, high = np.searchsorted(self.positions, [first, first + chunk.rows])
-            if low < high:
-                here = self.positions[low:high] - first
-                parts.append(self.version.read(name, (chunk,))[here])
+            parts.append(self.version.read(name, (chunk,))[self.positions[low:high] - first])
         return np.concatenate(parts)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.positions)
 
 
 def contains(positions: BitMap, array: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -2,14 +2,17 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 from sqlalchemy import Select, select
 
+from lineage.data.retained import live
 from lineage.data.statistics import Statistic
-from lineage.data.version import Excerpt, Version, open_version
+from lineage.data.version import Excerpt, Version, contains, open_version
 from lineage.schedule import shards_of
 from lineage.store import Store
 from lineage.training import state as codec
 from lineage.training.specification import RunSpec
+from storage import manifests
 from storage.catalogue import tables
 
 
@@ -23,16 +26,17 @@ def value_of(store: Store, fit: tables.Fit) -> object:
     return codec.decode(store.objects.get(fit.object))["fitted"]
 
 
-def in_shard(version: Version, spec: RunSpec) -> NDArray[np.bool_]:
-    """Which present rows of an input belong to a run's shard: those that its fits see."""
-    shards = shards_of(version.present.records.placement, version.salt, spec.schedule.shards)
+def in_shard(placement: NDArray[np.uint64], version: Version, spec: RunSpec) -> NDArray[np.bool_]:
+    """Which rows of an input, by their placement, belong to a run's shard: its fits see those."""
+    shards = shards_of(placement, version.salt, spec.schedule.shards)
     inside: NDArray[np.bool_] = shards == spec.schedule.shard
     return inside
 
 
 def seen(version: Version, spec: RunSpec) -> NDArray[np.int64]:
     """The positions of the rows that a fit of a run sees, in ascending order."""
-    return version.present.positions[in_shard(version, spec)]
+    present = version.present
+    return present.positions[in_shard(present.records.placement, version, spec)]
 
 
 def carried(
@@ -46,6 +50,27 @@ def carried(
     """
     with store.catalogue.read() as session:
         run = session.get_one(tables.Run, run_id)
+    found = _repeated(store, run, ordinal, wanted)
+    if found is None:
+        return None
+    statistic, former = found
+    spec = RunSpec.model_validate(run.specification)
+    before, now = live(former.row), live(version.row)
+    went, came = _excerpt(former, before - now, spec), _excerpt(version, now - before, spec)
+    left = len(seen(version, spec))
+    of_these = former.dataset.id == version.dataset.id and (
+        statistic.rows - len(went) + len(came) == left
+    )
+    if not of_these or len(went) + len(came) >= left:
+        return None
+    return statistic - statistic(went) + statistic(came)
+
+
+def _repeated(
+    store: Store, run: tables.Run, ordinal: int, wanted: Statistic
+) -> tuple[Statistic, Version] | None:
+    """The statistic ``wanted`` as the run that this one repeats fitted it, and on what."""
+    with store.catalogue.read() as session:
         fit = session.scalar(fit_of(run.replay_of, ordinal))
         if fit is None or fit.purged_at is not None or not store.objects.verify(fit.object):
             return None
@@ -53,11 +78,12 @@ def carried(
     statistic = value_of(store, fit)
     if not isinstance(statistic, Statistic) or statistic.empty != wanted.empty:
         return None
-    former, spec = open_version(store, given.version_id), RunSpec.model_validate(run.specification)
-    before, now = seen(former, spec), seen(version, spec)
-    went, came = np.setdiff1d(before, now), np.setdiff1d(now, before)
-    cheap = len(went) + len(came) < len(now)
-    same = former.dataset.id == version.dataset.id and statistic.rows == len(before)
-    if not (same and cheap and statistic.repeatable):
-        return None
-    return statistic - statistic(Excerpt(former, went)) + statistic(Excerpt(version, came))
+    return (statistic, open_version(store, given.version_id)) if statistic.repeatable else None
+
+
+def _excerpt(version: Version, rows: BitMap, spec: RunSpec) -> Excerpt:
+    """Those of some rows that a fit of a run sees, erased ones left out."""
+    index = manifests.read_index(version.store.objects, version.chunks_with(rows))
+    asked = contains(rows, index.positions)
+    mine = in_shard(index.placement, version, spec)
+    return Excerpt(version, index.positions[asked & mine])

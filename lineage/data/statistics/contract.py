@@ -77,7 +77,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def summary(self) -> dict[str, dict[str, object]]:
-        """A few numbers a column that tell no single value."""
+        """A few numbers a column to be shown: no token, and no value that was counted."""
 
     @abstractmethod
     def _with(self, other: Self, sign: int) -> Self:

@@ -18,7 +18,7 @@ _BLOCK = 2**17
 
 _LIMBS = 4
 
-Integers = tuple[NDArray[np.float64], NDArray[np.uint64], NDArray[np.int16]]
+_Integers = tuple[NDArray[np.float64], NDArray[np.uint64], NDArray[np.int16]]
 
 
 def sums(values: NDArray[np.generic]) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def _whole(limbs: list[int]) -> int:
     return sum(limb << 16 * place for place, limb in enumerate(limbs))
 
 
-def _integers(values: NDArray[np.generic]) -> Integers:
+def _integers(values: NDArray[np.generic]) -> _Integers:
     """Sign, magnitude and shift of each number: ``sign * magnitude * 2**(shift - UNIT)``."""
     if values.dtype.kind == "f":
         bits = values.astype(np.float64).view(np.uint64)
