@@ -1,6 +1,8 @@
 """Statistics that a replay brings up to date instead of fitting them again."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from pyroaring import BitMap
 from sqlalchemy import update
 
 from lineage import Counts, Moments, TokenCounts
-from lineage.data.dataset import without
+from lineage.data.dataset import head, without
 from lineage.data.statistics import Statistic
 from lineage.data.version import Version, open_version
 from lineage.training import state as codec
@@ -67,16 +69,36 @@ def refit(version: Version, run: tables.Run) -> str:
     return codec.digest({"fitted": moments})
 
 
-@pytest.fixture
-def people(store: Any, tally: Any) -> Version:
-    version: Version = tally.register(store)
-    return version
+@pytest.fixture(scope="session")
+def fitted_once(
+    workshop: Any, program_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store of people, with two runs, a shard each, that scale by moments."""
+    folder = tmp_path_factory.mktemp("fitted")
+    bench = workshop.Bench(program_folder, folder)
+    with workshop.Store.create(folder / "store", workshop.Clock()) as store:
+        bench.register(store)
+        bench.train(store, config={"fit": "moments"})
+    return folder / "store"
 
 
 @pytest.fixture
-def run(workshop: Any, store: Any, tally: Any, people: Version) -> tables.Run:
-    """The run of a shard of two, which scales by moments."""
-    tally.train(store, config={"fit": "moments"})
+def store(workshop: Any, fitted_once: Path, tmp_path: Path) -> Iterator[Any]:
+    """A copy of it, of the test's own, a day later."""
+    shutil.copytree(fitted_once, tmp_path / "store")
+    with workshop.Store.open(tmp_path / "store", workshop.Clock(days=1)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def people(store: Any) -> Version:
+    """The people that both runs were given."""
+    return head(store, "people")
+
+
+@pytest.fixture
+def run(workshop: Any, store: Any) -> tables.Run:
+    """The run of one shard."""
     found: tables.Run = workshop.rows_of(store, tables.Run)[0]
     return found
 

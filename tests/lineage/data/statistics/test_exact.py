@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -33,6 +33,7 @@ def fractions(values: Any) -> list[Fraction]:
     return [Fraction(value) for value in values.tolist()]
 
 
+@settings(max_examples=50)
 @given(numbers)
 def test_sums_are_those_of_fractions(values: Any) -> None:
     total, squares = sums(values)
