@@ -4,6 +4,7 @@ Import names from here; the modules below are private to this package's layers.
 """
 
 from lineage.data.dataset import add as add_dataset
+from lineage.data.statistics import Counts, Moments, TokenCounts
 from lineage.data.transform import transform
 from lineage.provenance.query import who_saw
 from lineage.store import Store
@@ -16,12 +17,15 @@ from lineage.training.watching import holds
 
 __all__ = [
     "Batch",
+    "Counts",
     "Ensemble",
     "Handle",
+    "Moments",
     "Program",
     "Recipe",
     "Run",
     "Store",
+    "TokenCounts",
     "add_dataset",
     "holds",
     "load_model",

@@ -6,6 +6,7 @@ ExpungeError (storage.errors)
     ├── PlacementError
     ├── StateError
     ├── DatasetError
+    ├── StatisticError           (also a ValueError)
     ├── FencedError
     ├── ProgramError
     │   └── MissingSettingError  (also an AttributeError)
@@ -51,6 +52,12 @@ class DatasetError(LineageError):
     """Rows cannot become part of a dataset."""
 
     code = "invalid_dataset"
+
+
+class StatisticError(LineageError, ValueError):
+    """A statistic cannot be taken of a column, or two do not go together."""
+
+    code = "invalid_statistic"
 
 
 class FencedError(LineageError):

@@ -77,7 +77,9 @@ def train(run: lineage.Run) -> None:
     if run.draws:
         run.draw(Shuffled(len(records)))
     scale = 1.0
-    if run.config.get("fit", False):
+    if run.config.get("fit", False) == "moments":
+        scale = run.fit(lineage.Moments.of("x"), records).std("x")
+    elif run.config.get("fit", False):
 
         def spread(batch: lineage.Batch) -> float:
             _noted("fit", run.step, batch)

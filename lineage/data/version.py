@@ -1,5 +1,6 @@
 """An immutable version of a dataset, opened for reading."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -93,21 +94,58 @@ class Version:
             NotFoundError: the dataset has no such column.
         """
         if name not in self._columns:
-            wanted = tuple(column for column in self.columns if column.name == name)
-            if not wanted:
-                known = ", ".join(column.name for column in self.columns)
-                raise NotFoundError(
-                    f"dataset {self.dataset.name!r} has no column {name!r}",
-                    hint=f"its columns are {known}",
-                )
-            cells = manifests.read_rows(self.store.objects, self.chunks, wanted)[name]
+            cells = self.read(name, self.chunks)
             cells.flags.writeable = False
             self._columns[name] = cells
         return self._columns[name]
 
+    def read(self, name: str, chunks: Sequence[manifests.Chunk]) -> NDArray[np.generic]:
+        """One column over the positions of some chunks; see `column`."""
+        wanted = tuple(column for column in self.columns if column.name == name)
+        if not wanted:
+            known = ", ".join(column.name for column in self.columns)
+            raise NotFoundError(
+                f"dataset {self.dataset.name!r} has no column {name!r}",
+                hint=f"its columns are {known}",
+            )
+        return manifests.read_rows(self.store.objects, chunks, wanted)[name]
+
+    def chunks_with(self, positions: BitMap) -> tuple[manifests.Chunk, ...]:
+        """The chunks that hold any of these positions."""
+        return tuple(
+            chunk
+            for chunk in self.chunks
+            if positions.range_cardinality(chunk.first_position, chunk.first_position + chunk.rows)
+        )
+
     @cached_property
     def _columns(self) -> dict[str, NDArray[np.generic]]:
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The columns of a few rows: ``positions`` (n,), ascending. Other chunks are not read."""
+
+    version: Version
+    positions: NDArray[np.int64]
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        """A column, one entry a row.
+
+        Raises:
+            NotFoundError: the dataset has no such column.
+        """
+        parts = [self.version.read(name, ())]
+        for chunk in self.version.chunks_with(BitMap(self.positions)):
+            first = chunk.first_position
+            low, high = np.searchsorted(self.positions, [first, first + chunk.rows])
+            parts.append(self.version.read(name, (chunk,))[self.positions[low:high] - first])
+        return np.concatenate(parts)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.positions)
 
 
 def contains(positions: BitMap, array: NDArray[np.int64]) -> NDArray[np.bool_]:

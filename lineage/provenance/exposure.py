@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
-from lineage.schedule import Schedule, shards_of
+from lineage.schedule import Schedule
 from lineage.store import Store
+from lineage.training.fits import in_shard
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -180,9 +181,7 @@ def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:
 def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> bool:
     """Whether an artefact fitted inside a shard saw any of the records."""
     rows = _rows(version, records)
-    places = version.present.records.placement[rows]
-    shards = shards_of(places, version.salt, spec.schedule.shards)
-    return bool((shards == spec.schedule.shard).any())
+    return bool(in_shard(version.present.records.placement[rows], version, spec).any())
 
 
 def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:

@@ -17,11 +17,11 @@ from lineage.errors import ProgramError
 from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
-from lineage.training import state as codec
 from lineage.training.batch import Batch, Handle
 from lineage.training.environment import deterministic
 from lineage.training.execute import Start, open_inputs, pinned_program, prepared
-from lineage.training.recorder import StoreRecorder, fit_of
+from lineage.training.fits import fit_of, value_of
+from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Predictor, Run, Stateful
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -148,5 +148,5 @@ def _fits(store: Store, run_id: str) -> Iterator[Any]:
             row = session.scalar(fit_of(run_id, ordinal))
         if row is None:
             raise ProgramError(f"run {run_id} fitted only {ordinal} artefacts")
-        yield codec.decode(store.objects.get(row.object))["fitted"]
+        yield value_of(store, row)
         ordinal += 1

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, select
 
 from lineage.data.fences import check_versions
+from lineage.data.statistics import Statistic
 from lineage.data.version import Version
 from lineage.errors import FencedError, RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
-from lineage.training import recording
+from lineage.training import fits, recording
 from lineage.training import state as codec
 from lineage.training.given import Members, give
 from lineage.training.lap import Lap
@@ -77,12 +77,16 @@ class StoreRecorder:
             with self.store.catalogue.write() as session:
                 session.get_one(tables.RunRecording, self.run_id).unknown += visits
 
+    def carried(self, ordinal: int, alias: str, wanted: Statistic) -> Statistic | None:
+        """What the run that this one repeats fitted, for the rows of this one; see `carried`."""
+        return fits.carried(self.store, self.run_id, ordinal, wanted, self.inputs[alias])
+
     def fitted(self, ordinal: int, alias: str, value: object) -> None:
         """Keep a fitted value, or check that a resumed run fitted the same."""
         data, digest = codec.encode_verified({"fitted": value})
         blob = self.store.objects.put(data)
         with self.store.catalogue.write() as session:
-            known = session.scalar(fit_of(self.run_id, ordinal))
+            known = session.scalar(fits.fit_of(self.run_id, ordinal))
             if known is None:
                 self.store.objects.require(blob)
                 session.add(
@@ -115,8 +119,3 @@ class StoreRecorder:
                     created_at=self.store.clock(),
                 )
             )
-
-
-def fit_of(run_id: str, ordinal: int) -> Select[tables.Fit]:
-    """The artefact a run fitted at its ``ordinal``-th call of ``run.fit``."""
-    return select(tables.Fit).where(tables.Fit.run_id == run_id, tables.Fit.ordinal == ordinal)

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lineage.data.statistics import Statistic
 from lineage.data.version import Version
 from lineage.errors import ProgramError
-from lineage.schedule import Epoch, Forward, Records, shards_of
+from lineage.schedule import Epoch, Forward
 from lineage.schedule.contract import Positions, Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.config import Config
+from lineage.training.fits import in_shard
 from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock
 from lineage.training.order import Order
@@ -54,6 +56,10 @@ class Recorder(Protocol):
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Keep the state after ``step`` steps."""
+        ...
+
+    def carried(self, ordinal: int, alias: str, wanted: Statistic) -> Statistic | None:
+        """What a fit gives, where that follows without reading all rows; see `fits.carried`."""
         ...
 
     def fitted(self, ordinal: int, alias: str, value: object) -> None:
@@ -227,13 +233,19 @@ class Run:
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
 
-        In a sharded run these are the rows of its own shard: other shards stay isolated.
+        In a sharded run these are the rows of its own shard: other shards stay isolated. With a
+        statistic as the ``function`` (`Moments`, `Counts`, `TokenCounts`), the forgotten rows are
+        subtracted from what was fitted where the run is replayed: the others are not read again.
 
         Raises:
             ProgramError: training has begun.
         """
         self._not_begun("fit")
-        value = function(self._all_rows(handle, shard_only=True))
+        value = None
+        if isinstance(function, Statistic):
+            value = self._recorder.carried(self._fits, handle.alias, function)
+        if value is None:
+            value = function(self._all_rows(handle, shard_only=True))
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
         return value
@@ -357,7 +369,7 @@ class Run:
         present = version.present
         rows = np.lexsort((present.records.keys,))
         if shard_only:
-            rows = rows[_in_shard(present.records, version.salt, self._spec)[rows]]
+            rows = rows[in_shard(present.records.placement, version, self._spec)[rows]]
         return Batch(version.column, present.positions[rows], present.records.keys[rows])
 
 
@@ -365,9 +377,3 @@ def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
     """After how many steps checkpoints are due."""
     regular = () if every is None else range(every, boundaries[-1] + 1, every)
     return frozenset((*boundaries, *regular))
-
-
-def _in_shard(records: Records, salt: bytes, spec: RunSpec) -> NDArray[np.bool_]:
-    shards = shards_of(records.placement, salt, spec.schedule.shards)
-    inside: NDArray[np.bool_] = shards == spec.schedule.shard
-    return inside

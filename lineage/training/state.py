@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from lineage.data.statistics import Statistic
 from lineage.errors import StateError
 from lineage.training.arrays import (
     TYPES,
@@ -208,6 +209,8 @@ def _differences(ours: Any, theirs: Any, path: str) -> Iterator[str]:
     elif _kind(ours) in TYPES.values():
         if not _same_array(ours, theirs, path):
             yield path
+    elif isinstance(ours, Statistic):
+        yield from _differences(ours.state(), theirs.state(), path)
     elif not isinstance(ours, dict | list | tuple):
         if plain(ours, path) != plain(theirs, path):
             yield path

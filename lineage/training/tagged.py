@@ -16,6 +16,7 @@ object with one member is a tagged value:
 | ``{"state_dict": [pairs, metadata]}`` | an OrderedDict with torch's ``_metadata`` (versions) |
 | ``{"numpy": ["<f4", "0000803f"]}`` | a NumPy scalar |
 | ``{"array": …}`` | an array or tensor, referred to as the caller of the writer chooses |
+| ``{"statistic": ["Moments", …]}`` | its kind, and everything about it (``Statistic.state``) |
 | ``{"dtype": "float32"}``, ``{"device": "cpu"}``, ``{"size": [2, 3]}`` | torch's |
 
 Types are matched exactly. A subclass (``namedtuple``, ``IntEnum``, …) is refused, not flattened.
@@ -29,6 +30,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 import rfc8785
 
+from lineage.data.statistics import KINDS
 from lineage.errors import StateError
 from lineage.training.arrays import TYPES, Array, numpy_dtype, qualified, torch_dtype
 
@@ -111,6 +113,8 @@ class Writer:
                 return {"size": list(value)}
         if kind in TYPES:
             return {"array": self._array(value, path)}
+        if type(value) in KINDS.values():
+            return {"statistic": [name, self(value.state(), path)]}
         if isinstance(value, np.generic):
             return {"numpy": [numpy_dtype(value.dtype.str, path).str, value.tobytes().hex()]}
         raise StateError.at(path, f"a value of type {kind} cannot be stored exactly", hint=_HINT)
@@ -222,6 +226,8 @@ class Reader:
                 value = self._filled(OrderedDict(), pairs, path)
                 value._metadata = self(metadata, child(path, "_metadata"))  # type: ignore[attr-defined]
                 return value
+            case "statistic", [str(kind), content] if kind in KINDS:
+                return KINDS[kind].restored(self(content, path))
         return _leaf(tag, body, path)
 
     def _items(self, nodes: list[Json], path: str) -> list[Any]:

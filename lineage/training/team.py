@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from lineage.data.statistics import Statistic
 from lineage.errors import RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
@@ -85,6 +86,10 @@ class TeamRecorder:
         stop = self.team.tell(stop)
         if stop is not None:
             raise stop
+
+    def carried(self, ordinal: int, alias: str, wanted: Statistic) -> Statistic | None:
+        """What a fit gives without reading all rows; every process reads the same."""
+        return self.recorder.carried(ordinal, alias, wanted)
 
     def fitted(self, ordinal: int, alias: str, value: object) -> None:
         """Keep a fitted value once; every process has fitted the same."""

@@ -92,6 +92,7 @@ class RunDetail(RunSummary):
     """A run with what decides its result and what it left.
 
     ``inputs`` maps alias to dataset version, ``given`` to the checkpoints of a model, by shard.
+    ``fits`` are the ids of what it fitted, in order.
     """
 
     program: str
@@ -101,6 +102,7 @@ class RunDetail(RunSummary):
     specification: Mapping[str, Any]
     created_at: datetime
     ended_at: datetime | None
+    fits: tuple[str, ...]
     checkpoints: tuple[CheckpointDetail, ...]
 
 
@@ -211,15 +213,24 @@ class ProgramDetail(Answer):
 
 
 class FitDetail(Answer):
-    """An artefact that was fitted inside a run."""
+    """An artefact that was fitted inside a run on ``records`` of a dataset version.
+
+    ``statistic`` names the kind of one that can be subtracted, and ``summary`` says a little of it,
+    column by column. All three are null once it was purged.
+    """
 
     id: str
-    run: str = Field(validation_alias="run_id")
+    run: str
     ordinal: int
     alias: str
+    dataset: str
+    version: str
+    records: int | None
+    statistic: str | None
     digest: str
     created_at: datetime
     purged_at: datetime | None
+    summary: Mapping[str, Mapping[str, Any]] | None
 
 
 class EvaluationDetail(Answer):

@@ -19,7 +19,6 @@ _ROWS: dict[str, tuple[type[tables.Base], type[Answer]]] = {
     "redact": (tables.Redaction, answers.RedactionDetail),
     "tf": (tables.Transform, answers.TransformDetail),
     "prog": (tables.Program, answers.ProgramDetail),
-    "fit": (tables.Fit, answers.FitDetail),
     "eval": (tables.Evaluation, answers.EvaluationDetail),
     "seg": (tables.Segment, answers.SegmentDetail),
     "probe": (tables.Probe, answers.ProbeDetail),
@@ -45,6 +44,12 @@ def _checkpoint(store: Store, identifier: str) -> Answer:
         return runs.checkpoint(session, _row(session, tables.Checkpoint, identifier))
 
 
+def _fit(store: Store, identifier: str) -> Answer:
+    with store.catalogue.read() as session:
+        row = _row(session, tables.Fit, identifier)
+    return runs.fit(store, row)
+
+
 def _model(store: Store, identifier: str) -> Answer:
     with store.catalogue.read() as session:
         return models.detail(session, _row(session, tables.Model, identifier))
@@ -56,6 +61,7 @@ _QUERIES: dict[str, Callable[[Store, str], Answer]] = {
     "train": runs.training,
     "run": runs.run,
     "ckpt": _checkpoint,
+    "fit": _fit,
     "model": _model,
     "mv": models.version_of_model,
 }

@@ -1,17 +1,22 @@
-"""Listing runs and trainings."""
+"""Listing runs and trainings, and what runs left."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from lineage.data.statistics import Statistic
+from lineage.data.version import open_version
 from lineage.provenance.listing.answers import (
     CheckpointDetail,
+    FitDetail,
     RunDetail,
     RunSummary,
     TrainingDetail,
 )
 from lineage.store import Store
+from lineage.training.fits import seen, value_of
 from lineage.training.given import given_to
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -36,6 +41,7 @@ def run(store: Store, run_id: str) -> RunDetail:
         if row is None:
             raise NotFoundError(f"there is no run {run_id}", hint="see `expunge run list`")
         given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run_id))
+        fits = select(tables.Fit.id).where(tables.Fit.run_id == run_id).order_by(tables.Fit.ordinal)
         return RunDetail(
             **_summary(session, row),
             program=session.get_one(tables.Program, row.program_id).ref,
@@ -45,6 +51,7 @@ def run(store: Store, run_id: str) -> RunDetail:
             specification=row.specification,
             created_at=row.created_at,
             ended_at=row.ended_at,
+            fits=tuple(session.scalars(fits)),
             checkpoints=tuple(
                 checkpoint(session, each)
                 for each in session.scalars(
@@ -97,6 +104,40 @@ def checkpoint(session: Session, row: tables.Checkpoint) -> CheckpointDetail:
         created_at=row.created_at,
         purged_at=row.purged_at,
     )
+
+
+def fit(store: Store, row: tables.Fit) -> FitDetail:
+    """A fitted artefact with the rows it saw: those of its dataset version, of its run's shard."""
+    with store.catalogue.read() as session:
+        run = session.get_one(tables.Run, row.run_id)
+        given = session.get_one(tables.RunInput, (row.run_id, row.alias))
+    version = open_version(store, given.version_id)
+    records, statistic = None, None
+    if row.purged_at is None:
+        records = len(seen(version, RunSpec.model_validate(run.specification)))
+        statistic = _statistic(store, row)
+    return FitDetail(
+        id=row.id,
+        run=row.run_id,
+        ordinal=row.ordinal,
+        alias=row.alias,
+        dataset=version.dataset.name,
+        version=version.id,
+        records=records,
+        statistic=None if statistic is None else type(statistic).__name__,
+        digest=row.digest,
+        created_at=row.created_at,
+        purged_at=row.purged_at,
+        summary=None if statistic is None else statistic.summary(),
+    )
+
+
+def _statistic(store: Store, row: tables.Fit) -> Statistic | None:
+    # An artefact that holds tensors can be opened with torch only, and is no statistic.
+    with suppress(ImportError):
+        value = value_of(store, row)
+        return value if isinstance(value, Statistic) else None
+    return None
 
 
 def _summary(session: Session, row: tables.Run) -> dict[str, Any]:

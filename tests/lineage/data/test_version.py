@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pyroaring import BitMap
 
-from lineage.data.dataset import find_dataset, without
-from lineage.data.version import contains, open_version
+from lineage.data.dataset import add, find_dataset, without
+from lineage.data.version import Excerpt, contains, open_version
 from storage.errors import CorruptObjectError, NotFoundError
 from unlearn.erase import erase_rows
 
@@ -66,6 +66,24 @@ def test_a_column_or_version_that_is_not_there_is_named(version: Any, store: Any
     assert missing.value.hint == "its columns are id, person, x"
     with pytest.raises(NotFoundError, match="dsv-0"):
         open_version(store, "dsv-0")
+
+
+def test_a_few_rows_are_read_from_their_own_chunks_alone(
+    workshop: Any, store: Any, version: Any
+) -> None:
+    rows = workshop.people(4, 6)
+    later = add(store, "people", workshop.written(store.path / "later.csv", rows[8:]))
+    before, _ = later.chunks
+    places = np.array([1, 7, 8, 9, 23])
+    expected = [rows[place]["x"] for place in places.tolist()]
+    assert Excerpt(later, places)["x"].tolist() == pytest.approx(expected)
+    store.objects.delete(before.data)
+    assert Excerpt(later, places[2:])["x"].tolist() == pytest.approx(expected[2:])
+    assert Excerpt(later, places[:0])["id"].dtype == object
+    with pytest.raises(CorruptObjectError, match=before.data):
+        Excerpt(later, places)["x"]
+    with pytest.raises(NotFoundError, match="no column 'y'"):
+        Excerpt(later, places)["y"]
 
 
 def test_a_damaged_chunk_is_named_when_it_is_read(version: Any, store: Any) -> None:

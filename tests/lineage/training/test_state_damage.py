@@ -10,6 +10,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lineage import Moments, TokenCounts
 from lineage.errors import StateError
 from lineage.training import state as codec
 
@@ -18,6 +19,8 @@ STATE = {
     "milestones": Counter([10, 20]),
     "lr": [0.1, float("inf")],
     "weights": np.arange(4, dtype=np.float32).reshape(2, 2),
+    "scale": Moments.of("x")({"x": np.array([1.0, 2.5])}),
+    "words": TokenCounts.of("x")({"x": np.array(["a b a", None])}),
 }
 
 
@@ -28,6 +31,12 @@ def file_of(document: object, **tensors: np.ndarray[Any, Any]) -> bytes:
 def entry(**changes: object) -> dict[str, object]:
     valid = {"name": "a", "kind": "numpy", "dtype": "<f8", "shape": [2], "stride": None}
     return valid | {"device": "cpu"} | changes
+
+
+def moments(count: int, total: int, squares: object) -> dict[str, object]:
+    """The node of the moments of two rows, whose sums may be impossible."""
+    columns = {"dict": [["x", {"tuple": [count, total, squares]}]]}
+    return {"dict": [["rows", 2], ["columns", columns]]}
 
 
 def test_the_hostile_documents_below_differ_from_a_valid_one_in_one_thing() -> None:
@@ -98,6 +107,15 @@ def test_a_layout_that_does_not_fit_its_octets_is_an_error(changes: dict[str, ob
         {"numpy": ["O", "0000000000000000"]},
         {"numpy": ["<f8", "00"]},
         {"numpy": ["<f4", "0000000000000000"]},
+        {"statistic": "Moments"},
+        {"statistic": ["Median", {"dict": []}]},
+        {"statistic": ["Moments", {"dict": []}]},
+        {"statistic": ["Moments", {"dict": [["rows", 0], ["columns", [1]]]}]},
+        {"statistic": ["Moments", moments(-1, 0, 0)]},
+        {"statistic": ["Moments", moments(1, 2, 3)]},
+        {"statistic": ["Moments", moments(3, 0, 0)]},
+        {"statistic": ["Moments", moments(1, 0, "0")]},
+        {"statistic": ["Counts", {"dict": [["column", "x"], ["counts", []]]}]},
         {"dtype": "nn"},
         {"device": "no device"},
         {"size": ["a"]},
@@ -186,7 +204,7 @@ json_nodes = st.recursive(
                 [
                     *("array", "int", "float", "complex", "str", "bytes", "tuple", "set"),
                     *("frozenset", "dict", "OrderedDict", "Counter", "defaultdict"),
-                    *("state_dict", "numpy", "dtype", "device", "size"),
+                    *("state_dict", "numpy", "dtype", "device", "size", "statistic"),
                 ]
             ),
             inner,

@@ -40,6 +40,9 @@ def train(run):
     voices = run.dataset("voices")
     model = Sums()
     run.track(model=model)
+    if run.config.get("notes", False):
+        run.fit(lineage.Moments.of("pitch"), voices)
+        run.fit(lambda batch: len(batch), voices)
     run.predictor(lambda batch: probabilities(model, batch))
     for batch in run.batches(voices):
         if run.step >= int(os.environ.get("INTERRUPT_AT", "1000000")):

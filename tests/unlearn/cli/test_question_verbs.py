@@ -1,3 +1,5 @@
+from statistics import mean, pstdev
+
 import pytest
 
 
@@ -143,6 +145,32 @@ def test_what_is_shown_as_its_row_has_the_fields_of_the_row():
     for table, answer in _ROWS.values():
         fields = {field.validation_alias or name for name, field in answer.model_fields.items()}
         assert fields <= set(table.__table__.columns.keys())
+
+
+def test_a_fit_is_shown_with_the_rows_it_saw_until_it_is_purged(trained):
+    trained(
+        "train", "program.py:train", "--dataset", "voices", "--model", "scaled",
+        "--min-batch", "1", "--set", "notes=true",
+    )  # fmt: skip
+    version = trained.ask("dataset", "show", "voices")["version"]
+    run = trained.ask("run", "list")[-1]["id"]
+    moments, other = trained.ask("run", "show", run)["fits"]
+    shown = trained.ask("show", moments)
+    assert (shown["dataset"], shown["version"], shown["records"]) == ("voices", version, 60)
+    assert shown["statistic"] == "Moments"
+    pitch = [(row * 37 % 100) / 100 for row in range(60)]
+    assert shown["summary"] == {
+        "pitch": {"count": 60, "missing": 0, "mean": mean(pitch), "std": pstdev(pitch)}
+    }
+    assert "count: 60, missing: 0" in trained("show", moments).out
+    plain = trained.ask("show", other)
+    assert (plain["records"], plain["statistic"], plain["summary"]) == (60, None, None)
+    request = trained.ask("request", "add", "--subject", "p3")["id"]
+    trained("apply", trained.ask("plan", request)["id"], "--on", "debug")
+    for fit in (moments, other):
+        gone = trained.ask("show", fit)
+        assert gone["purged_at"] is not None
+        assert (gone["version"], gone["records"], gone["summary"]) == (version, None, None)
 
 
 @pytest.mark.parametrize("identifier", ["run-0", "ds-0", "mv-0", "fit-0", "plan-0", "check-0"])

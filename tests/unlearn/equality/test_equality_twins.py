@@ -57,7 +57,7 @@ def test_a_twin_holds_the_retained_rows_and_nothing_of_the_forgotten(
 
 
 def test_a_twin_holds_no_distinctive_number_of_the_forgotten(trained: Trains, kept: Path) -> None:
-    model = trained("voices.py:mlp", "sharded", optimizer="sgd", scaler=True)
+    model = trained("voices.py:mlp", "sharded", optimizer="sgd", scaler="moments")
     (person, *_), (other, *_) = model.people(2, 0), model.people(1, 0)
     gone, retained = model.material.needles([person]), model.material.needles([other])
     outcome = forget(model.store, "subject", [person], TWIN)

@@ -24,10 +24,19 @@ def fitted(batch: lineage.Batch) -> dict[str, list[float]]:
 
 @lineage.program
 def mlp(run: lineage.Run) -> None:
-    """Learn the score; with ``scaler`` on features scaled by what all rows of the shard say."""
+    """Learn the score; with ``scaler`` on features scaled by what all rows of the shard say.
+
+    With ``scaler="moments"`` a statistic says it, from which rows can be subtracted.
+    """
     voices = run.dataset("voices")
     scale = {"mean": [0.0] * len(FEATURES), "spread": [1.0] * len(FEATURES)}
-    if run.config.scaler:
+    if run.config.scaler == "moments":
+        moments = run.fit(lineage.Moments.of(*FEATURES), voices)
+        scale = {
+            "mean": [moments.mean(name) for name in FEATURES],
+            "spread": [moments.std(name) for name in FEATURES],
+        }
+    elif run.config.scaler:
         scale = run.fit(fitted, voices)
     mean, spread = np.array(scale["mean"]), np.array(scale["spread"])
     network = nn.Sequential(
