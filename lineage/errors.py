@@ -15,6 +15,8 @@ ExpungeError (storage.errors)
     │   ├── RunStoppedError
     │   └── UnknownRecordError
     ├── TransformError
+    ├── StatementError
+    ├── LimitError
     └── AmbiguousIdError
 """
 
@@ -102,6 +104,16 @@ class TransformError(LineageError):
     """A transform breaks its declared scope."""
 
     code = "invalid_transform"
+
+
+class StatementError(LineageError):
+    """A statement is not one SELECT over the views, or asks for what is not there."""
+
+    code = "invalid_statement"
+
+
+class LimitError(LineageError):
+    """A question would take more time or memory than it may."""
 
 
 class AmbiguousIdError(LineageError):

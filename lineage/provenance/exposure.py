@@ -41,7 +41,7 @@ class Exposure:
 def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
     """Every run that some of these records (dataset id → positions) entered; complete."""
     with store.catalogue.read() as session:
-        plans = list(_runs_over(session, records.keys()))
+        plans = list(runs_over(session, records.keys()))
     versions: dict[str, Version] = {}
     found = []
     for each in plans:
@@ -75,7 +75,7 @@ def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...
 
 
 @dataclass(frozen=True)
-class _RunRecord:
+class RunRecord:
     """A run, as far as exposure depends on it."""
 
     id: str
@@ -96,7 +96,8 @@ class _Lap(NamedTuple):
     end: int
 
 
-def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
+def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[RunRecord]:
+    """The runs that were given one of these datasets (ids), oldest first."""
     touched = (
         select(tables.RunInput.run_id)
         .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
@@ -121,7 +122,7 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
     ):
-        yield _RunRecord(
+        yield RunRecord(
             run.id,
             RunSpec.model_validate(run.specification),
             run.first_step,
@@ -134,17 +135,17 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
 
 def _exposure(
     store: Store,
-    run: _RunRecord,
+    run: RunRecord,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
 ) -> Exposure | None:
-    reached, steps = _executed(store, run, versions, records)
+    reached, steps = _visited(store, run, versions, records)
     fits = tuple(
         fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
     )
     if not len(reached) and not fits:
         return None
-    entered = np.unique(np.searchsorted(run.ends, reached, side="right"))
+    entered = np.unique(segments_of(run, reached))
     return Exposure(
         run.id,
         run.inputs[run.spec.train or run.fits[0].alias],
@@ -156,9 +157,9 @@ def _exposure(
     )
 
 
-def _executed(
+def _visited(
     store: Store,
-    run: _RunRecord,
+    run: RunRecord,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -167,11 +168,9 @@ def _executed(
         return np.empty(0, np.int64), np.empty(0, np.int64)
     version = versions[run.inputs[run.spec.train]]
     schedule = schedule_of(store, run.id, run.spec, version.salt)
-    done = int(run.ends[-1]) if len(run.ends) else 0
     visits = schedule.visits(version.present.records.take(_rows(version, records)))
-    executed = (visits.steps >= run.first_step) & (visits.steps < done)
-    executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
-    return visits.steps[executed], visits.steps[executed & visits.applied]
+    done = executed(run, visits.steps, skipped(run, schedule, version))
+    return visits.steps[done], visits.steps[done & visits.applied]
 
 
 def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:
@@ -184,7 +183,20 @@ def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> b
     return bool(in_shard(version.present.records.placement[rows], version, spec).any())
 
 
-def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
+def executed(
+    run: RunRecord, steps: NDArray[np.int64], passed: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of these scheduled steps a run came to, and did not pass over."""
+    done = int(run.ends[-1]) if len(run.ends) else 0
+    return (steps >= run.first_step) & (steps < done) & ~np.isin(steps, passed)
+
+
+def segments_of(run: RunRecord, steps: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Which of its segments, counted from 0, each of these executed steps is in."""
+    return np.searchsorted(run.ends, steps, side="right")
+
+
+def skipped(run: RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
     """Steps of a run that had too few records to be executed.
 
     Rows erased since make other steps look as small. A segment with more small steps than it
@@ -195,9 +207,9 @@ def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[n
     records = version.present.records
     sizes = schedule.sizes(records)
     small = np.flatnonzero(sizes < run.spec.min_batch)
-    skipped = [np.empty(0, np.int64)]
+    passed = [np.empty(0, np.int64)]
     for lap in run.segments:
         mine = small[(small >= lap.first_step) & (small < lap.end)]
         if len(mine) == lap.skipped:
-            skipped.append(mine)
-    return np.concatenate(skipped)
+            passed.append(mine)
+    return np.concatenate(passed)

@@ -89,6 +89,7 @@ class NoStepsSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["none"] = "none"
+    epochs: Literal[0] = 0
     seed: int = Field(ge=0, lt=2**53)
     nominal: tuple[()] = ()
 

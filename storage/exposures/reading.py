@@ -19,6 +19,9 @@ from storage.objects import Objects
 Positions = NDArray[np.integer]
 """Positions of records in their dataset, ascending, each once."""
 
+TOGETHER = 16
+"""Row groups that are read together where all are: a quarter of a million visits."""
+
 Pairs = tuple[NDArray[np.intp], NDArray[np.int64]]
 
 
@@ -91,6 +94,20 @@ class Exposures:
         batches = _joined([batches for _, batches in pairs])
         order = np.argsort(rows, kind="stable")  # of each row, batches came in order
         return Found(rows[order], batches[order])
+
+    def every(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """All visits, piece by piece, as record and batch (v,); by record once compacted.
+
+        Each walk opens the files for itself, so that several threads may walk at once.
+        """
+        for each in self._sorted:
+            file = pq.ParquetFile(self._objects.open(each.object))
+            for first in range(0, file.num_row_groups, TOGETHER):
+                groups = list(range(first, min(first + TOGETHER, file.num_row_groups)))
+                record, gap = _read(file, groups, ["record", "gap"])
+                yield record, summed(gap, runs(record)[1])
+        for piece in self._pieces():
+            yield piece.records.astype(np.int64), np.repeat(piece.batches, piece.sizes)
 
     def first_steps(self, positions: Positions, never: int) -> NDArray[np.int64]:
         """The step of the first batch that holds each record (n,); ``never`` where none does."""

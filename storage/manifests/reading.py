@@ -117,6 +117,18 @@ def read_identified(
             )
 
 
+def read_names(
+    objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.int64]
+) -> Iterator[pa.RecordBatch]:
+    """Columns ``position``, ``record`` and ``subjects`` at some positions that are not erased."""
+    for chunk in chunks:
+        last = chunk.first_position + chunk.rows
+        here = positions[(positions >= chunk.first_position) & (positions < last)]
+        if len(here):
+            names = read_table(objects, chunk.manifest, ["position", "record", "subjects"])
+            yield from names.take(pa.array(here - chunk.first_position)).to_batches()
+
+
 def find(
     objects: Objects,
     chunks: Sequence[Chunk],

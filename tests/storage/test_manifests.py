@@ -19,6 +19,7 @@ from storage.manifests import (
     identified,
     read_commitments,
     read_index,
+    read_names,
     read_rows,
     redact,
     write_chunks,
@@ -296,3 +297,13 @@ def test_a_damaged_manifest_is_named(objects: Objects) -> None:
     for read in (read_index, read_commitments):
         with pytest.raises(CorruptObjectError, match=chunk.manifest):
             read(objects, [chunk])
+
+
+def test_names_are_read_at_the_positions_that_are_asked_for(objects: Objects) -> None:
+    chunks = chunked(objects, [people(5), people(4, start=5), people(2, start=9)])
+    chunks[0] = redact(objects, chunks[0], BitMap([2]))
+    read = read_names(objects, chunks, np.array([0, 3, 4, 6], np.int64))
+    assert [row for batch in read for row in batch.to_pylist()] == [
+        {"position": n, "record": f"r{n}", "subjects": [str(n % 3)]} for n in (0, 3, 4, 6)
+    ]
+    assert list(read_names(objects, chunks, np.array([], np.int64))) == []

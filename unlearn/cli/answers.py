@@ -1,13 +1,16 @@
 """The shapes of answers that are put together from several of the library's."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from lineage.data.version import Version
 from lineage.provenance.listing import HoldDetail, TrainingDetail, VersionOfModel
 from unlearn.request.listing import PlanSummary
+
+if TYPE_CHECKING:
+    from lineage.provenance.sql import Column, View
 
 
 class _Answer(BaseModel):
@@ -93,3 +96,17 @@ class Predicted(_Answer):
     records: int
     output: str | None
     probabilities: tuple[tuple[float, ...], ...] | None
+
+
+class ColumnOfView(_Answer):
+    """A column of a view that a statement may ask; ``type`` is DuckDB's."""
+
+    view: str
+    column: str
+    type: str
+    about: str
+
+    @classmethod
+    def of(cls, view: "View", column: "Column") -> Self:
+        """A column of this view."""
+        return cls(view=view.name, column=column.name, type=column.type, about=column.about)

@@ -19,6 +19,7 @@ from unlearn.cli.plan import apply, plan, verify
 from unlearn.cli.request import cancel, request, retry
 from unlearn.cli.run import run
 from unlearn.cli.show import impact, show, who_saw
+from unlearn.cli.sql import sql
 from unlearn.cli.store import doctor, init, status
 from unlearn.cli.train import train
 
@@ -107,6 +108,7 @@ for _each in (
     show,
     who_saw,
     impact,
+    sql,
     request,
     cancel,
     retry,

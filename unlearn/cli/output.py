@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,8 @@ import click
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
+
+    from lineage.provenance.sql import Answer
 
 MOST_ITEMS = 12
 """Longer lists are shown in tables by their beginning and their length; JSON has them whole."""
@@ -43,6 +46,10 @@ class Output(ABC):
         """Print a picture of a graph, in a form such as ``dot``."""
 
     @abstractmethod
+    def matrix(self, answer: "Answer", shown: int) -> None:
+        """Print the columns and rows that answer a statement; of a table, so many are shown."""
+
+    @abstractmethod
     def error(self, code: str, message: str, hint: str) -> None:
         """Report what went wrong and what to do next."""
 
@@ -61,6 +68,16 @@ class JsonOutput(Output):
     def drawing(self, form: str, text: str) -> None:
         """An object of ``form`` and ``text``."""
         _print_json({"form": form, "text": text})
+
+    def matrix(self, answer: "Answer", shown: int) -> None:
+        """An object of ``columns`` and ``rows``, all of them, written as they are read."""
+        columns = [{"name": column.name, "type": column.type} for column in answer.columns]
+        click.echo(f'{{\n  "columns": {_json(columns)},\n  "rows": [', nl=False)
+        before = "\n    "
+        for rows in answer.rows():
+            click.echo(before + ",\n    ".join(map(_json, rows)), nl=False)
+            before = ",\n    "
+        click.echo("\n  ]\n}" if answer.count else "]\n}")
 
     def error(self, code: str, message: str, hint: str) -> None:
         """An object of ``code``, ``message`` and ``hint`` under ``error``."""
@@ -91,11 +108,34 @@ class TableOutput(Output):
         """The text as it is."""
         click.echo(text)
 
+    def matrix(self, answer: "Answer", shown: int) -> None:
+        """A line a row, in the columns that were asked for; what is left out is said."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in answer.columns:
+            table.add_column(_plain(column.name))
+        for row in islice(chain.from_iterable(answer.rows()), shown):
+            table.add_row(*(_plain(text_of(cell)) for cell in row))
+        _print_tables([table])
+        if answer.count > shown:
+            click.echo(
+                f"shown are {shown:,} of {answer.count:,} rows: --limit N shows more, --json all",
+                err=True,
+            )
+
     def error(self, code: str, message: str, hint: str) -> None:
         """A sentence, and a hint below."""
         click.echo(f"error: {message}", err=True)
         if hint:
             click.echo(f"hint: {hint}", err=True)
+
+
+def _json(content: object) -> str:
+    """JSON in one line; bytes are base64, what is no number is null."""
+    from pydantic_core import to_json
+
+    return to_json(content, inf_nan_mode="null", bytes_mode="base64").decode()
 
 
 def _print_json(content: object) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import CorruptObjectError, RecordingError
-from storage.exposures import Exposures, File, Kind, Log, compact, compaction, log
+from storage.exposures import Exposures, File, Kind, Log, compact, compaction, log, reading
 from storage.objects import Objects
 
 LARGEST = 5
@@ -27,6 +27,7 @@ def _small() -> Iterator[None]:
         patch.setattr(compaction, "PIECE", 9)
         patch.setattr(compaction, "VISITS_A_FILE", 16)
         patch.setattr(compaction, "ROW_GROUP", 4)
+        patch.setattr(reading, "TOGETHER", 2)
         yield
 
 
@@ -52,6 +53,13 @@ class Plain:
             for record in records
             if record == position
         ]
+
+    def every(self) -> list[tuple[int, int]]:
+        return sorted(
+            (record, number)
+            for number, (_, records, _) in enumerate(self.batches)
+            for record in records
+        )
 
     def first_steps(self, asked: list[int]) -> list[int]:
         holding = [[step for step, records, _ in self.batches if each in records] for each in asked]
@@ -133,6 +141,8 @@ def test_logs_and_compacted_files_answer_what_plain_lists_say(
             zip(batches.step.tolist(), batches.size.tolist(), batches.applied.tolist(), strict=True)
         ) == [(step, len(records), applied) for step, records, applied in plain.batches]
         assert exposures.records.tolist() == plain.records()
+        walked = [zip(*map(np.ndarray.tolist, each), strict=True) for each in exposures.every()]
+        assert sorted(pair for piece in walked for pair in piece) == plain.every()
         if name == "unordered" and plain.batches:
             with pytest.raises(RecordingError, match="order inside the batches"):
                 exposures.between(first, last)
