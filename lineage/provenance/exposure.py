@@ -1,17 +1,16 @@
 """Which segments and fitted artefacts some records entered: drawn from schedules, never stored."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
+from lineage.provenance.history import History, histories
 from lineage.schedule import Schedule, shards_of
 from lineage.store import Store
 from lineage.training.recording import schedule_of
@@ -37,28 +36,37 @@ class Exposure:
     fits: tuple[str, ...]
 
 
-def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
-    """Every run that some of these records (dataset id → positions) entered; complete."""
+def exposures(
+    store: Store, records: Mapping[str, BitMap], until: int | None = None
+) -> list[Exposure]:
+    """Every run that some of these records (dataset id → positions) entered; complete.
+
+    With ``until``, only what the first so many steps of each run were given.
+    """
     with store.catalogue.read() as session:
-        plans = list(_runs_over(session, records.keys()))
+        past = list(histories(session, _over(records.keys())))
     versions: dict[str, Version] = {}
     found = []
-    for each in plans:
+    for each in past:
+        if until is not None and each.first_step > until:
+            continue
         for version_id in each.inputs.values():
             if version_id not in versions:
                 versions[version_id] = open_version(store, version_id)
         salt = versions[each.inputs[each.spec.train]].salt
         schedule = schedule_of(store, each.id, each.spec, salt)
-        exposure = _exposure(each, schedule, versions, records)
+        exposure = _exposure(each, schedule, versions, records, until)
         if exposure is not None:
             found.append(exposure)
     return found
 
 
-def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...]:
+def incomplete_runs(
+    session: Session, datasets: Iterable[str], run: str | None = None
+) -> tuple[str, ...]:
     """Runs over these datasets that were given records nobody knows, and have something left.
 
-    Whether they saw somebody cannot be told.
+    Whether they saw somebody cannot be told. With ``run``, no other is looked at.
     """
     left = select(tables.Checkpoint.run_id).where(tables.Checkpoint.purged_at.is_(None))
     found = (
@@ -72,76 +80,30 @@ def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...
         )
         .order_by(tables.RunRecording.run_id)
     )
+    if run is not None:
+        found = found.where(tables.RunRecording.run_id == run)
     return tuple(dict.fromkeys(session.scalars(found)))
 
 
-@dataclass(frozen=True)
-class _RunRecord:
-    """A run, as far as exposure depends on it."""
-
-    id: str
-    spec: RunSpec
-    first_step: int
-    inputs: Mapping[str, str]
-    fits: tuple[tables.Fit, ...]
-    segments: tuple["_Lap", ...]
-    ends: NDArray[np.int64]
-
-
-class _Lap(NamedTuple):
-    """A segment: its steps from ``first_step`` to ``end``, of which some were ``skipped``."""
-
-    id: str
-    first_step: int
-    skipped: int
-    end: int
-
-
-def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
-    touched = (
+def _over(datasets: Iterable[str]) -> Select[str]:
+    return (
         select(tables.RunInput.run_id)
         .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
         .where(tables.DatasetVersion.dataset_id.in_(list(datasets)))
         .distinct()
     )
-    given: dict[str, dict[str, str]] = defaultdict(dict)
-    fits: dict[str, list[tables.Fit]] = defaultdict(list)
-    laps: dict[str, list[_Lap]] = defaultdict(list)
-    for each in session.scalars(select(tables.RunInput).where(tables.RunInput.run_id.in_(touched))):
-        given[each.run_id][each.alias] = each.version_id
-    for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(touched))):
-        fits[fit.run_id].append(fit)
-    segment, checkpoint = tables.Segment, tables.Checkpoint
-    for run_id, lap, first_step, skipped, end in session.execute(
-        select(segment.run_id, segment.id, segment.first_step, segment.skipped, checkpoint.step)
-        .join(checkpoint, checkpoint.id == segment.checkpoint_id)
-        .where(segment.run_id.in_(touched))
-        .order_by(segment.run_id, checkpoint.step)
-    ):
-        laps[run_id].append(_Lap(lap, first_step, skipped, end))
-    for run in session.scalars(
-        select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
-    ):
-        yield _RunRecord(
-            run.id,
-            RunSpec.model_validate(run.specification),
-            run.first_step,
-            given[run.id],
-            tuple(fits[run.id]),
-            tuple(laps[run.id]),
-            np.array([lap.end for lap in laps[run.id]], np.int64),
-        )
 
 
 def _exposure(
-    run: _RunRecord,
+    run: History,
     schedule: Schedule,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
+    until: int | None,
 ) -> Exposure | None:
     version = versions[run.inputs[run.spec.train]]
     rows = _rows(version, records)
-    done = int(run.ends[-1]) if len(run.ends) else 0
+    done = run.done if until is None else min(run.done, until)
     visits = schedule.visits(version.present.records.take(rows))
     executed = (visits.steps >= run.first_step) & (visits.steps < done)
     executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
@@ -175,7 +137,7 @@ def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> b
     return bool((shards == spec.schedule.shard).any())
 
 
-def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
+def _skipped(run: History, schedule: Schedule, version: Version) -> NDArray[np.int64]:
     """Steps of a run that had too few records to be executed.
 
     Rows erased since make other steps look as small. A segment with more small steps than it

@@ -8,6 +8,7 @@ from storage.manifests.reading import (
     read_commitments,
     read_identified,
     read_index,
+    read_names,
     read_rows,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "read_commitments",
     "read_identified",
     "read_index",
+    "read_names",
     "read_rows",
     "redact",
     "version_digest",

@@ -117,6 +117,22 @@ def read_identified(
             )
 
 
+def read_names(
+    objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.int64]
+) -> list[str | None]:
+    """The record id at each position; None where the row was erased."""
+    names: list[str | None] = [None] * len(positions)
+    for chunk in chunks:
+        last = chunk.first_position + chunk.rows
+        here = np.flatnonzero((positions >= chunk.first_position) & (positions < last))
+        if len(here):
+            taken = pa.array(positions[here] - chunk.first_position)
+            found = _column(objects, chunk, "record").take(taken).to_pylist()
+            for place, name in zip(here.tolist(), found, strict=True):
+                names[place] = name
+    return names
+
+
 def find(
     objects: Objects,
     chunks: Sequence[Chunk],

@@ -15,7 +15,14 @@ from sqlalchemy.orm import Session
 from lineage.data.closure import closure
 from lineage.data.dataset import new_version, without
 from lineage.data.fences import fingerprint, forgotten, suppressions
-from lineage.data.identity import Erased, Positions, erasure, resolve, scope_of
+from lineage.data.identity import (
+    Erased,
+    Positions,
+    erasures,
+    require_known,
+    resolve,
+    scope_of,
+)
 from lineage.data.mapping import recorded_into
 from lineage.data.part import superseded
 from lineage.data.version import Version, chunks_of
@@ -27,8 +34,6 @@ from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
 
-SHOWN_LINES = 5
-
 
 def accept(
     store: Store, kind: str, names: Sequence[str], within: str | None = None
@@ -38,18 +43,16 @@ def accept(
     Ids that an earlier request covers are left to it; if all are, that erasure is the answer.
 
     Raises:
-        NotFoundError: an id is in no dataset and never was; its line is named, not the id.
+        UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
     wanted = list(dict.fromkeys(names))
     while True:
         revision = _revision(store)
         new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
-        missing = [i for i, name in enumerate(wanted, 1) if not new[name] and not earlier[name]]
-        if missing:
-            raise _unknown(kind, missing, len(wanted))
+        require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
         if not any(new.values()):
-            return _known(store, [each for each in earlier.values() if each is not None])
+            return _known(store, list(earlier.values()))
         request = _accept(store, kind, new, revision)
         if request is not None:
             return request
@@ -153,8 +156,8 @@ def _revision(store: Store) -> int:
 
 def _divided(
     store: Store, kind: str, found: Mapping[str, Positions], within: str | None
-) -> tuple[dict[str, Positions], dict[str, Erased | None]]:
-    """Per id: the positions that no request covers yet, and the request that covers all others.
+) -> tuple[dict[str, Positions], dict[str, Erased]]:
+    """Per id: the positions that no request covers yet, and the request that covers others.
 
     A namesake in another namespace may be somebody else, whose erasure covers nothing here.
     """
@@ -172,17 +175,7 @@ def _divided(
         }
         for name, positions in found.items()
     }
-    return new, {name: erasure(store, kind, name, within) for name in found}
-
-
-def _unknown(kind: str, missing: Sequence[int], asked: int) -> NotFoundError:
-    shown = ", ".join(map(str, missing[:SHOWN_LINES]))
-    return NotFoundError(
-        f"no dataset has {len(missing)} of these {asked} {kind}s (number {shown}); "
-        "nothing was accepted",
-        hint="ids are compared as text; take out those that are unknown",
-        numbers=missing,
-    )
+    return new, erasures(store, kind, found, within)
 
 
 def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
