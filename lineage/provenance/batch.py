@@ -150,18 +150,13 @@ def _recorded(
     present = ~np.isin(given, np.asarray(version.deleted.to_array(), np.int64))
     there = present & np.isin(given, version.index.positions)
     state = _state(run, schedule, version, lap, int(np.count_nonzero(there)))
-    if state in ("skipped", "uncertain") and draws and (len(given) or _is_watched(run)):
-        state = "executed"
+    if draws and state in ("skipped", "uncertain"):
+        state = "executed" if len(given) else "skipped"
     if state == "executed" and len(given) and not applied.any():
         state = "without-effect"
     applied = applied & (state in ("executed", "uncertain"))
     erased = int(np.count_nonzero(present & ~there))
     return _Drawn(given[there], applied[there], state, erased)
-
-
-def _is_watched(run: History) -> bool:
-    """Whether nobody but the loop itself decided which steps there were."""
-    return run.spec.schedule.kind == "recorded/1" and run.spec.schedule.epochs is None
 
 
 def _scheduled(
