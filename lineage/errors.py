@@ -121,7 +121,7 @@ class UnknownIdError(LineageError, NotFoundError):
         these = f"{len(numbers)} of these {asked} {kind}s ({place} {_spans(numbers)})"
         super().__init__(
             f"no dataset has {these if asked > 1 else f'this {kind}'}",
-            hint="ids are compared as text; take out those that are unknown",
+            hint=f"ids are compared as text{'; take these out' if asked > 1 else ''}",
             numbers=self.numbers,
         )
 

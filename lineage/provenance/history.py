@@ -71,7 +71,7 @@ def histories(session: Session, runs: Select[str]) -> Iterator[History]:
     for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(runs))):
         fits[fit.run_id].append(fit)
     lap, made = tables.Segment, tables.Checkpoint
-    for run_id, *columns in session.execute(
+    for row in session.execute(
         select(
             lap.run_id,
             lap.id,
@@ -85,7 +85,7 @@ def histories(session: Session, runs: Select[str]) -> Iterator[History]:
         .where(lap.run_id.in_(runs))
         .order_by(lap.run_id, made.step)
     ):
-        laps[run_id].append(Lap._make(columns))
+        laps[row[0]].append(Lap._make(row[1:]))
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(runs)).order_by(tables.Run.created_at)
     ):

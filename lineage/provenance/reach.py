@@ -53,13 +53,13 @@ def reach(store: Store, records: Mapping[str, BitMap], moment: Moment = NOW) -> 
     everything = tuple(exposures(store, records))
     origins = _entries(everything)
     with store.catalogue.read() as session:
+        if moment == NOW:
+            tainted = reached(edges(session), origins)
+            return Reach(everything, frozenset(tainted), frozenset(origins))
         if moment.run is not None:
             _require_done(session, moment.run, moment.at)
-        links = list(edges(session))
-        hidden = set() if moment == NOW else _later(session, moment)
+        links, hidden = list(edges(session)), _later(session, moment)
     tainted = reached(links, origins)
-    if moment == NOW:
-        return Reach(everything, frozenset(tainted), frozenset(origins))
     entered = tuple(
         each
         for each in exposures(store, records, moment.at)
