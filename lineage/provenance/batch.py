@@ -125,7 +125,7 @@ def batch_at(store: Store, run_id: str, step: int) -> BatchDetail:
         ordered=ordered,
         complete=recorded is None or not recorded.unknown,
         records=tuple(
-            BatchRecord(position=position, id=str(name), applied=applied)
+            BatchRecord(position=position, id=name, applied=applied)
             for position, name, applied in zip(
                 positions.tolist(), names, drawn.applied[shown].tolist(), strict=True
             )

@@ -108,7 +108,7 @@ def who_saw(
     """
     names = [names] if isinstance(names, str) else names
     found = identify(store, kind, names, within)
-    if not found.positions:
+    if found.erased and not found.positions:
         return ErasedAnswer.of(kind, found.erased.values())
     return _answer(store, kind, len(set(names)), found, moment)
 

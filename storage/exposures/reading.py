@@ -115,7 +115,8 @@ class Exposures:
             RecordingError: the order was not kept, and is needed.
         """
         found = [*self._sorted_between(first, last, ordered), *self._logged_between(first, last)]
-        order = np.argsort(_joined([words for words, _ in found]), kind="stable")
+        words = _joined([words for words, _ in found])
+        order = np.argsort(words, kind=None if ordered else "stable")
         return _joined([records for _, records in found])[order]
 
     @cached_property

@@ -119,9 +119,9 @@ def read_identified(
 
 def read_names(
     objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.int64]
-) -> list[str | None]:
-    """The record id at each position; None where the row was erased."""
-    names: list[str | None] = [None] * len(positions)
+) -> list[str]:
+    """The record id at each position; none of these rows may be erased."""
+    names = [""] * len(positions)
     for chunk in chunks:
         last = chunk.first_position + chunk.rows
         here = np.flatnonzero((positions >= chunk.first_position) & (positions < last))

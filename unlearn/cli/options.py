@@ -64,17 +64,10 @@ def whom(verb: F) -> F:
     """Ids of subjects or of records, on the command line or in a file, as one ``Whom``."""
 
     @wraps(verb)
-    def about(*arguments: Any, namespace: str | None, dataset: str | None, **rest: Any) -> Any:
-        given = {name: rest.pop(name) for name in ("subject", "record", "subjects", "records")}
-        if sum(map(bool, given.values())) != 1:
-            raise click.UsageError("give one of --subject, --record, --subjects and --records")
-        ((option, ids),) = ((name, value) for name, value in given.items() if value)
-        kind = option.removesuffix("s")
-        lines: tuple[int, ...] = ()
-        if option != kind:
-            lines, ids = zip(*ids_in(ids), strict=True)
-        within = _scope(kind, namespace, dataset)
-        return verb(*arguments, whom=Whom(kind, ids, within, lines), **rest)
+    def about(*arguments: Any, **options: Any) -> Any:
+        names = ("subject", "record", "subjects", "records", "namespace", "dataset")
+        given = {name: options.pop(name) for name in names}
+        return verb(*arguments, whom=_asked(**given), **options)
 
     file = click.File("rb")
     for option in (
@@ -89,6 +82,26 @@ def whom(verb: F) -> F:
     ):
         about = option(about)
     return cast(F, about)
+
+
+def _asked(
+    subject: tuple[str, ...],
+    record: tuple[str, ...],
+    subjects: BinaryIO | None,
+    records: BinaryIO | None,
+    namespace: str | None,
+    dataset: str | None,
+) -> Whom:
+    """The ids, from the one place where they were given."""
+    if sum(map(bool, (subject, record, subjects, records))) != 1:
+        raise click.UsageError("give one of --subject, --record, --subjects and --records")
+    kind = "subject" if subject or subjects else "record"
+    within = _scope(kind, namespace, dataset)
+    file = subjects or records
+    if file is None:
+        return Whom(kind, subject or record, within)
+    lines, ids = zip(*ids_in(file), strict=True)
+    return Whom(kind, ids, within, lines)
 
 
 def moment(verb: F) -> F:

@@ -62,7 +62,7 @@ class ImpactAnswer(_Answer):
     ) -> Self:
         """An impact, in the order of ids."""
         return cls(
-            state="trained" if found.exposures or found.checkpoints else "not-trained",
+            state="trained" if found.exposures or found.segments else "not-trained",
             kind=kind,
             asked=asked,
             erased=Counter(each.request_id for each in whose.erased.values()),
