@@ -34,6 +34,9 @@ from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
 
+AT_ONCE = 10_000
+"""How many values a query names; SQLite takes no more than some thirty thousand."""
+
 
 def accept(
     store: Store, kind: str, names: Sequence[str], within: str | None = None
@@ -211,8 +214,9 @@ def _accept(
             return already
         session.add(request)
         session.flush()
+        keys = _keys(session, list(marks))
         for mark, scope in marks.items():
-            _raise_fence(session, store, request.id, kind, mark, scope)
+            _raise_fence(session, store, request.id, kind, mark, scope, keys[mark])
         for dataset_id, rows in affected.items():
             session.add(
                 tables.ForgetSet(
@@ -239,14 +243,23 @@ def _marks(
     return marks
 
 
+def _keys(session: Session, marks: Sequence[str]) -> dict[str, bytes]:
+    """The secret key of each fingerprint, made now where there is none; few queries for many."""
+    known: dict[str, bytes] = {}
+    secret = tables.Secret
+    for first in range(0, len(marks), AT_ONCE):
+        some = secret.fingerprint.in_(marks[first : first + AT_ONCE])
+        rows = session.execute(select(secret.fingerprint, secret.key).where(some))
+        known.update({row.fingerprint: row.key for row in rows})
+    made = {mark: secrets.token_bytes(32) for mark in marks if mark not in known}
+    session.add_all(secret(fingerprint=mark, key=key) for mark, key in made.items())
+    return known | made
+
+
 def _raise_fence(
-    session: Session, store: Store, request_id: str, kind: str, mark: str, scope: str
+    session: Session, store: Store, request_id: str, kind: str, mark: str, scope: str, key: bytes
 ) -> None:
-    secret = session.get(tables.Secret, mark)
-    if secret is None:
-        secret = tables.Secret(fingerprint=mark, key=secrets.token_bytes(32))
-        session.add(secret)
-    pseudonym = blake2b(request_id.encode(), digest_size=16, key=secret.key).hexdigest()
+    pseudonym = blake2b(request_id.encode(), digest_size=16, key=key).hexdigest()
     session.add(
         tables.RequestTarget(request_id=request_id, pseudonym=pseudonym, kind=kind, scope=scope)
     )
