@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from lineage.errors import AmbiguousIdError
 from lineage.provenance.query import ErasedAnswer, WhoSaw, live_versions, who_saw
@@ -184,6 +185,18 @@ def test_the_erased_are_answered_with_request_and_date(live: Live, apply: Any) -
             (1, False, True),
             (2, True, False),
         ]
+
+
+def test_many_cost_no_more_queries_than_one(live: Live) -> None:
+    asked: list[str] = []
+    with live("m") as lived:
+        who_saw(lived.store, "subject", "p1")
+        engine = lived.store.catalogue.engine
+        event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+        who_saw(lived.store, "subject", "p1")
+        one = len(asked)
+        who_saw(lived.store, "subject", [f"p{n}" for n in range(1, 5)])
+        assert len(asked) == 2 * one > 0
 
 
 def test_live_is_the_newest_version_and_what_aliases_publications_and_holds_keep(
