@@ -6,7 +6,10 @@ Import names from here; the modules below are private to this package's layers.
 from lineage.data.dataset import add as add_dataset
 from lineage.data.statistics import Counts, Moments, TokenCounts
 from lineage.data.transform import transform
+from lineage.provenance.batch import batch_at
 from lineage.provenance.query import who_saw
+from lineage.provenance.reach import Moment
+from lineage.provenance.trace import trace
 from lineage.store import Store
 from lineage.training.batch import Batch, Handle
 from lineage.training.ensemble import Recipe, train
@@ -20,6 +23,7 @@ __all__ = [
     "Counts",
     "Ensemble",
     "Handle",
+    "Moment",
     "Moments",
     "Program",
     "Recipe",
@@ -27,9 +31,11 @@ __all__ = [
     "Store",
     "TokenCounts",
     "add_dataset",
+    "batch_at",
     "holds",
     "load_model",
     "program",
+    "trace",
     "train",
     "transform",
     "who_saw",

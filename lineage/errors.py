@@ -17,10 +17,13 @@ ExpungeError (storage.errors)
     ├── TransformError
     ├── StatementError
     ├── LimitError
-    └── AmbiguousIdError
+    ├── AmbiguousIdError
+    └── UnknownIdError           (also a NotFoundError)
 """
 
-from storage.errors import ExpungeError
+from collections.abc import Sequence
+
+from storage.errors import ExpungeError, NotFoundError
 
 
 class LineageError(ExpungeError):
@@ -120,3 +123,38 @@ class AmbiguousIdError(LineageError):
     """An id names several things."""
 
     code = "usage"
+
+
+class UnknownIdError(LineageError, NotFoundError):
+    """No dataset has some ids, and none ever had.
+
+    They are named by where they stand among those that were given, or in a file: ``numbers``.
+    """
+
+    code = "not_found"
+
+    def __init__(
+        self, kind: str, numbers: Sequence[int], asked: int, place: str = "number"
+    ) -> None:
+        self.numbers = list(numbers)
+        these = f"{len(numbers)} of these {asked} {kind}s ({place} {_spans(numbers)})"
+        super().__init__(
+            f"no dataset has {these if asked > 1 else f'this {kind}'}",
+            hint=f"ids are compared as text{'; take these out' if asked > 1 else ''}",
+            numbers=self.numbers,
+        )
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers, complete and short.
+
+    >>> _spans([2, 4, 5, 6, 9])
+    '2, 4–6, 9'
+    """
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in spans)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from lineage.data.closure import Closure, closure
 from lineage.data.identity import Positions
-from lineage.provenance.exposure import Exposure, exposures
-from lineage.provenance.graph import edges, reached
+from lineage.provenance.exposure import Exposure
 from lineage.provenance.model import NodeKind, kind_of
+from lineage.provenance.reach import NOW, Moment, reach
 from lineage.store import Store
 
 
@@ -27,19 +27,20 @@ class Impact:
     publications: frozenset[str]
 
 
-def impact(store: Store, positions: Positions) -> Impact:
-    """Walk influence from records (dataset id → positions) to its end; complete or an error."""
+def impact(store: Store, positions: Positions, moment: Moment = NOW) -> Impact:
+    """Walk influence from records (dataset id → positions) to its end; complete or an error.
+
+    Raises:
+        NotFoundError, InvalidInputError: there is no such ``moment``.
+    """
     affected = closure(store, positions)
-    entered = tuple(exposures(store, affected.everything))
-    sources = [node for each in entered for node in (*each.segments, *each.fits)]
-    with store.catalogue.read() as session:
-        tainted = reached(edges(session), sources)
+    came = reach(store, affected.everything, moment)
     kinds: dict[NodeKind, set[str]] = {kind: set() for kind in NodeKind}
-    for node in tainted:
+    for node in came.nodes:
         kinds[kind_of(node)].add(node)
     return Impact(
         affected,
-        entered,
+        came.entered,
         frozenset(kinds[NodeKind.SEGMENT]),
         frozenset(kinds[NodeKind.FIT]),
         frozenset(kinds[NodeKind.CHECKPOINT]),

@@ -1,5 +1,6 @@
 """From the id of a person or a record to positions; ids live in the manifests and nowhere else."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +9,7 @@ from sqlalchemy import select
 
 from lineage.data import fences
 from lineage.data.version import chunks_of
-from lineage.errors import AmbiguousIdError
+from lineage.errors import AmbiguousIdError, UnknownIdError
 from lineage.store import Store
 from storage import manifests
 from storage.catalogue import tables
@@ -26,7 +27,47 @@ class Erased:
     date: datetime
 
 
-def resolve(store: Store, kind: str, names: list[str], within: str | None) -> dict[str, Positions]:
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Where the records of some ids are, together; ids that are nowhere any more are ``erased``."""
+
+    positions: Positions
+    erased: Mapping[str, Erased]
+
+
+def identify(
+    store: Store, kind: str, names: Sequence[str], within: str | None = None
+) -> Identified:
+    """Where ``subject`` or ``record`` ids are, in one pass over the datasets.
+
+    Raises:
+        UnknownIdError: no dataset has one of them, and none ever had.
+        AmbiguousIdError: as `resolve`.
+    """
+    found = resolve(store, kind, names, within)
+    erased = erasures(store, kind, [name for name in found if not found[name]], within)
+    require_known(kind, names, {name for name in found if found[name] or name in erased})
+    together: Positions = {}
+    for positions in found.values():
+        for dataset, rows in positions.items():
+            together.setdefault(dataset, BitMap()).update(rows)
+    return Identified(together, erased)
+
+
+def require_known(kind: str, names: Sequence[str], known: set[str]) -> None:
+    """Refuse ids that are not among the known ones.
+
+    Raises:
+        UnknownIdError: it names their places among ``names``.
+    """
+    missing = [number for number, name in enumerate(names, 1) if name not in known]
+    if missing:
+        raise UnknownIdError(kind, missing, len(names))
+
+
+def resolve(
+    store: Store, kind: str, names: Sequence[str], within: str | None
+) -> dict[str, Positions]:
     """Where the ``subject`` or ``record`` of each id is: id → dataset id → positions.
 
     ``within`` names the namespace of subjects, or the dataset of records, to look in. Without it,
@@ -43,7 +84,7 @@ def resolve(store: Store, kind: str, names: list[str], within: str | None) -> di
         scope = scope_of(dataset, kind)
         if within is not None and scope != within:
             continue
-        hits = manifests.find(store.objects, chunks, **{f"{kind}s": names})
+        hits = manifests.find(store.objects, chunks, **{f"{kind}s": list(found)})
         for name, positions in hits.items():
             if len(positions):
                 found[name][dataset.id] = BitMap(positions.tolist())
@@ -52,8 +93,9 @@ def resolve(store: Store, kind: str, names: list[str], within: str | None) -> di
     if mixed:
         what = "namespaces" if kind == "subject" else "datasets"
         option = "--namespace" if kind == "subject" else "--dataset"
+        which = f"this {kind} is" if len(found) == 1 else f"some of these {kind}s are"
         raise AmbiguousIdError(
-            f"this {kind} is in several {what}: {', '.join(sorted(mixed))}",
+            f"{which} in several {what}: {', '.join(sorted(mixed))}",
             hint=f"choose one with {option}",
         )
     return found
@@ -64,24 +106,37 @@ def scope_of(dataset: tables.Dataset, kind: str) -> str:
     return dataset.namespace if kind == "subject" else dataset.name
 
 
-def erasure(store: Store, kind: str, name: str, within: str | None) -> Erased | None:
-    """The request that fenced an id, if one did."""
+def erasures(
+    store: Store, kind: str, names: Iterable[str], within: str | None
+) -> dict[str, Erased]:
+    """The newest request that fenced each id, where one did."""
     with store.catalogue.read() as session:
         datasets = session.scalars(select(tables.Dataset)).all()
-        scopes = {within} if within is not None else {scope_of(each, kind) for each in datasets}
-        marks = [fences.fingerprint(store, kind, scope, name) for scope in scopes]
-        row = session.execute(
-            select(tables.Request.id, tables.Request.state, tables.Suppression.created_at)
-            .join(tables.Suppression, tables.Suppression.request_id == tables.Request.id)
-            .where(
-                tables.Suppression.fingerprint.in_(marks), tables.Suppression.lifted_at.is_(None)
+        rows = session.execute(
+            select(
+                tables.Suppression.fingerprint,
+                tables.Suppression.created_at,
+                tables.Request.id,
+                tables.Request.state,
+                tables.Request.closed_at,
             )
-            .order_by(tables.Suppression.created_at.desc())
-        ).first()
-        if row is None:
-            return None
-        closed = session.get_one(tables.Request, row[0]).closed_at
-    return Erased(row[0], row[1], closed or row[2])
+            .join(tables.Request, tables.Request.id == tables.Suppression.request_id)
+            .where(tables.Suppression.lifted_at.is_(None))
+            .order_by(tables.Suppression.created_at)
+        )
+        fenced = {row.fingerprint: row for row in rows}
+    scopes = {within} if within is not None else {scope_of(each, kind) for each in datasets}
+    found = {}
+    for name in names if fenced else ():
+        marks = [fences.fingerprint(store, kind, scope, name) for scope in scopes]
+        newest = max(
+            (fenced[mark] for mark in marks if mark in fenced),
+            key=lambda row: row.created_at,
+            default=None,
+        )
+        if newest is not None:
+            found[name] = Erased(newest.id, newest.state, newest.closed_at or newest.created_at)
+    return found
 
 
 def _datasets(

@@ -1,9 +1,7 @@
 """Which segments and fitted artefacts some records entered: drawn from schedules, never stored."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
+from lineage.provenance.history import History, histories
 from lineage.schedule import Schedule
 from lineage.store import Store
 from lineage.training.fits import in_shard
@@ -38,26 +37,35 @@ class Exposure:
     fits: tuple[str, ...]
 
 
-def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
-    """Every run that some of these records (dataset id → positions) entered; complete."""
+def exposures(
+    store: Store, records: Mapping[str, BitMap], until: int | None = None
+) -> list[Exposure]:
+    """Every run that some of these records (dataset id → positions) entered; complete.
+
+    With ``until``, only what the first so many steps of each run were given.
+    """
     with store.catalogue.read() as session:
-        plans = list(runs_over(session, records.keys()))
+        past = list(runs_over(session, records.keys()))
     versions: dict[str, Version] = {}
     found = []
-    for each in plans:
+    for each in past:
+        if until is not None and each.first_step > until:
+            continue
         for version_id in each.inputs.values():
             if version_id not in versions:
                 versions[version_id] = open_version(store, version_id)
-        exposure = _exposure(store, each, versions, records)
+        exposure = _exposure(store, each, versions, records, until)
         if exposure is not None:
             found.append(exposure)
     return found
 
 
-def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...]:
+def incomplete_runs(
+    session: Session, datasets: Iterable[str], run: str | None = None
+) -> tuple[str, ...]:
     """Runs over these datasets that were given records nobody knows, and have something left.
 
-    Whether they saw somebody cannot be told.
+    Whether they saw somebody cannot be told. With ``run``, no other is looked at.
     """
     left = select(tables.Checkpoint.run_id).where(tables.Checkpoint.purged_at.is_(None))
     found = (
@@ -71,32 +79,12 @@ def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...
         )
         .order_by(tables.RunRecording.run_id)
     )
+    if run is not None:
+        found = found.where(tables.RunRecording.run_id == run)
     return tuple(dict.fromkeys(session.scalars(found)))
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """A run, as far as exposure depends on it."""
-
-    id: str
-    spec: RunSpec
-    first_step: int
-    inputs: Mapping[str, str]
-    fits: tuple[tables.Fit, ...]
-    segments: tuple["_Lap", ...]
-    ends: NDArray[np.int64]
-
-
-class _Lap(NamedTuple):
-    """A segment: its steps from ``first_step`` to ``end``, of which some were ``skipped``."""
-
-    id: str
-    first_step: int
-    skipped: int
-    end: int
-
-
-def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[RunRecord]:
+def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[History]:
     """The runs that were given one of these datasets (ids), oldest first."""
     touched = (
         select(tables.RunInput.run_id)
@@ -104,42 +92,49 @@ def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[RunRecord]:
         .where(tables.DatasetVersion.dataset_id.in_(list(datasets)))
         .distinct()
     )
-    given: dict[str, dict[str, str]] = defaultdict(dict)
-    fits: dict[str, list[tables.Fit]] = defaultdict(list)
-    laps: dict[str, list[_Lap]] = defaultdict(list)
-    for each in session.scalars(select(tables.RunInput).where(tables.RunInput.run_id.in_(touched))):
-        given[each.run_id][each.alias] = each.version_id
-    for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(touched))):
-        fits[fit.run_id].append(fit)
-    segment, checkpoint = tables.Segment, tables.Checkpoint
-    for run_id, lap, first_step, skipped, end in session.execute(
-        select(segment.run_id, segment.id, segment.first_step, segment.skipped, checkpoint.step)
-        .join(checkpoint, checkpoint.id == segment.checkpoint_id)
-        .where(segment.run_id.in_(touched))
-        .order_by(segment.run_id, checkpoint.step)
-    ):
-        laps[run_id].append(_Lap(lap, first_step, skipped, end))
-    for run in session.scalars(
-        select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
-    ):
-        yield RunRecord(
-            run.id,
-            RunSpec.model_validate(run.specification),
-            run.first_step,
-            given[run.id],
-            tuple(fits[run.id]),
-            tuple(laps[run.id]),
-            np.array([lap.end for lap in laps[run.id]], np.int64),
-        )
+    return histories(session, touched)
+
+
+def executed(
+    run: History, steps: NDArray[np.int64], passed: NDArray[np.int64], until: int | None = None
+) -> NDArray[np.bool_]:
+    """Which of these scheduled steps a run came to, and did not pass over."""
+    done = run.done if until is None else min(run.done, until)
+    return (steps >= run.first_step) & (steps < done) & ~np.isin(steps, passed)
+
+
+def segments_of(run: History, steps: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Which of its segments, counted from 0, each of these executed steps is in."""
+    return np.searchsorted(run.ends, steps, side="right")
+
+
+def skipped(run: History, schedule: Schedule, version: Version) -> NDArray[np.int64]:
+    """Steps of a run that had too few records to be executed.
+
+    Rows erased since make other steps look as small. A segment with more small steps than it
+    passed over has none here: an answer may then name a step too many, never one too few.
+    """
+    if not any(segment.skipped for segment in run.segments):
+        return np.empty(0, np.int64)
+    records = version.present.records
+    sizes = schedule.sizes(records)
+    small = np.flatnonzero(sizes < run.spec.min_batch)
+    passed = [np.empty(0, np.int64)]
+    for lap in run.segments:
+        mine = small[(small >= lap.first_step) & (small < lap.end)]
+        if len(mine) == lap.skipped:
+            passed.append(mine)
+    return np.concatenate(passed)
 
 
 def _exposure(
     store: Store,
-    run: RunRecord,
+    run: History,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
+    until: int | None,
 ) -> Exposure | None:
-    reached, steps = _visited(store, run, versions, records)
+    reached, steps = _visited(store, run, versions, records, until)
     fits = tuple(
         fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
     )
@@ -159,9 +154,10 @@ def _exposure(
 
 def _visited(
     store: Store,
-    run: RunRecord,
+    run: History,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
+    until: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The steps that some of the records reached, a visit each, and those that learned from it."""
     if run.spec.train is None:
@@ -169,7 +165,7 @@ def _visited(
     version = versions[run.inputs[run.spec.train]]
     schedule = schedule_of(store, run.id, run.spec, version.salt)
     visits = schedule.visits(version.present.records.take(_rows(version, records)))
-    done = executed(run, visits.steps, skipped(run, schedule, version))
+    done = executed(run, visits.steps, skipped(run, schedule, version), until)
     return visits.steps[done], visits.steps[done & visits.applied]
 
 
@@ -181,35 +177,3 @@ def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> b
     """Whether an artefact fitted inside a shard saw any of the records."""
     rows = _rows(version, records)
     return bool(in_shard(version.present.records.placement[rows], version, spec).any())
-
-
-def executed(
-    run: RunRecord, steps: NDArray[np.int64], passed: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which of these scheduled steps a run came to, and did not pass over."""
-    done = int(run.ends[-1]) if len(run.ends) else 0
-    return (steps >= run.first_step) & (steps < done) & ~np.isin(steps, passed)
-
-
-def segments_of(run: RunRecord, steps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Which of its segments, counted from 0, each of these executed steps is in."""
-    return np.searchsorted(run.ends, steps, side="right")
-
-
-def skipped(run: RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
-    """Steps of a run that had too few records to be executed.
-
-    Rows erased since make other steps look as small. A segment with more small steps than it
-    passed over has none here: an answer may then name a step too many, never one too few.
-    """
-    if not any(segment.skipped for segment in run.segments):
-        return np.empty(0, np.int64)
-    records = version.present.records
-    sizes = schedule.sizes(records)
-    small = np.flatnonzero(sizes < run.spec.min_batch)
-    passed = [np.empty(0, np.int64)]
-    for lap in run.segments:
-        mine = small[(small >= lap.first_step) & (small < lap.end)]
-        if len(mine) == lap.skipped:
-            passed.append(mine)
-    return np.concatenate(passed)

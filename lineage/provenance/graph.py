@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import networkx as nx
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from lineage.provenance.model import SEMANTICS, EdgeKind, Node, NodeKind, Semantics
 from storage.catalogue import tables
@@ -65,6 +65,11 @@ def edges(session: Session) -> Iterator[Edge]:
     Plain columns and no objects: a hundred thousand are read in tenths of a second.
     """
     transform, member, publication = tables.Transform, tables.ModelMember, tables.Publication
+    before, after = tables.DatasetVersion, aliased(tables.DatasetVersion)
+    for earlier, later in session.execute(
+        select(before.id, after.id).join(after, after.parent_id == before.id)
+    ):
+        yield earlier, later, EdgeKind.SUCCEEDS
     for made_by, given, made in session.execute(
         select(transform.id, transform.input_id, transform.output_id)
     ):

@@ -51,6 +51,7 @@ class Semantics(StrEnum):
 class EdgeKind(StrEnum):
     """What an edge of the graph says."""
 
+    SUCCEEDS = "succeeds"
     READS = "reads"
     WRITES = "writes"
     FITTED_ON = "fitted-on"
@@ -65,6 +66,7 @@ class EdgeKind(StrEnum):
 
 
 SEMANTICS: dict[EdgeKind, Semantics] = {
+    EdgeKind.SUCCEEDS: Semantics.REFERENCE,  # dataset version → the next one
     EdgeKind.READS: Semantics.REFERENCE,  # dataset version → transform
     EdgeKind.WRITES: Semantics.REFERENCE,  # transform → dataset version
     EdgeKind.FITTED_ON: Semantics.REFERENCE,  # dataset version → fit

@@ -1,8 +1,9 @@
 """Questions about people and records: which steps, checkpoints and models saw them, and how."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 import networkx as nx
 from pydantic import BaseModel, ConfigDict
@@ -11,13 +12,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.closure import closure
-from lineage.data.identity import erasure, resolve
-from lineage.provenance.exposure import Exposure, exposures, incomplete_runs
-from lineage.provenance.graph import edges, graph, influence, reached
-from lineage.provenance.model import Node, NodeKind
+from lineage.data.identity import Erased, Identified, identify
+from lineage.provenance.exposure import Exposure, incomplete_runs
+from lineage.provenance.graph import graph, influence
+from lineage.provenance.model import EdgeKind, Node, NodeKind, kind_of
+from lineage.provenance.reach import NOW, Moment, Reach, reach
 from lineage.store import Store
 from storage.catalogue import tables
-from storage.errors import NotFoundError
 
 
 class _Answer(BaseModel):
@@ -25,11 +26,15 @@ class _Answer(BaseModel):
 
 
 class RunSeen(_Answer):
-    """A run that some records entered: how many segments, and its steps that trained on them."""
+    """A run that some records entered: how many segments, and its steps that trained on them.
+
+    ``first_step`` is None where only artefacts were fitted on them.
+    """
 
     run: str
     shard: int
     segments: int
+    first_step: int | None
     steps: tuple[int, ...]
     visits: int
 
@@ -47,11 +52,14 @@ class ModelSeen(_Answer):
 class WhoSaw(_Answer):
     """The answer to who saw some records; ``path`` is one shortest way that shows it.
 
-    It is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
+    ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them. The
+    answer is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
     """
 
     state: Literal["trained", "not-trained"]
     kind: str
+    asked: int
+    erased: Mapping[str, int]
     records: int
     datasets: Mapping[str, int]
     runs: tuple[RunSeen, ...]
@@ -66,7 +74,7 @@ class WhoSaw(_Answer):
 
 
 class ErasedAnswer(_Answer):
-    """The id was erased, or is fenced while it is being erased."""
+    """All that was asked about was erased, or is fenced meanwhile; the newest request says so."""
 
     state: Literal["erased"] = "erased"
     kind: str
@@ -75,50 +83,57 @@ class ErasedAnswer(_Answer):
     date: datetime
     complete: Literal[True] = True
 
+    @classmethod
+    def of(cls, kind: str, covering: Iterable[Erased]) -> Self:
+        """The answer about ids that these requests cover."""
+        newest = max(covering, key=lambda each: each.date)
+        return cls(
+            kind=kind, request=newest.request_id, request_state=newest.state, date=newest.date
+        )
 
-def who_saw(store: Store, kind: str, name: str, within: str | None = None) -> WhoSaw | ErasedAnswer:
-    """Which steps, checkpoints and models saw a ``subject`` or a ``record``.
+
+def who_saw(
+    store: Store,
+    kind: str,
+    names: str | Sequence[str],
+    within: str | None = None,
+    moment: Moment = NOW,
+) -> WhoSaw | ErasedAnswer:
+    """Which steps, checkpoints and models saw a ``subject`` or a ``record``, or any of several.
 
     Raises:
-        NotFoundError: no dataset has it, and none ever had.
+        UnknownIdError: no dataset has one of them, and none ever had.
         AmbiguousIdError: it is in several namespaces or datasets, and ``within`` names none.
+        NotFoundError, InvalidInputError: there is no such ``moment``.
     """
-    positions = resolve(store, kind, [name], within)[name]
-    if not positions:
-        gone = erasure(store, kind, name, within)
-        if gone is None:
-            raise NotFoundError(
-                f"no dataset has this {kind}", hint=f"ids of a {kind} are compared as text"
-            )
-        return ErasedAnswer(
-            kind=kind, request=gone.request_id, request_state=gone.state, date=gone.date
-        )
-    return _answer(store, kind, positions)
+    names = [names] if isinstance(names, str) else names
+    found = identify(store, kind, names, within)
+    if found.erased and not found.positions:
+        return ErasedAnswer.of(kind, found.erased.values())
+    return _answer(store, kind, len(set(names)), found, moment)
 
 
-def _answer(store: Store, kind: str, positions: Mapping[str, BitMap]) -> WhoSaw:
-    affected = closure(store, dict(positions))
-    entered = exposures(store, affected.everything)
+def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Moment) -> WhoSaw:
+    affected = closure(store, found.positions)
+    came = reach(store, affected.everything, moment)
+    checkpoints = _of(came.nodes, NodeKind.CHECKPOINT)
     with store.catalogue.read() as session:
-        view = graph(session)
-        sources = [node for each in entered for node in (*each.segments, *each.fits)]
-        tainted = reached(edges(session), sources)
-        nodes = [view.nodes[node]["node"] for node in sorted(tainted)]
-        checkpoints = _of(nodes, NodeKind.CHECKPOINT)
         purged = _purged(session, checkpoints)
-        incomplete = incomplete_runs(session, affected.everything)
+        incomplete = incomplete_runs(session, affected.everything, moment.run)
         return WhoSaw(
-            state="trained" if entered else "not-trained",
+            state="trained" if came.nodes else "not-trained",
             kind=kind,
-            records=sum(map(len, positions.values())),
+            asked=asked,
+            erased=Counter(each.request_id for each in found.erased.values()),
+            records=sum(map(len, found.positions.values())),
             datasets=_names(session, affected.forgotten),
-            runs=tuple(map(_seen, entered)),
-            steps={each.run_id: tuple(each.steps.tolist()) for each in entered},
+            runs=tuple(map(_seen, came.entered)),
+            steps={each.run_id: tuple(each.steps.tolist()) for each in came.entered},
             checkpoints=tuple(each for each in checkpoints if each not in purged),
             purged_checkpoints=tuple(each for each in checkpoints if each in purged),
-            models=_models(session, _of(nodes, NodeKind.MODEL_VERSION)),
-            publications=_of(nodes, NodeKind.PUBLICATION),
-            path=_path(view, entered, nodes),
+            models=_models(session, _of(came.nodes, NodeKind.MODEL_VERSION)),
+            publications=_of(came.nodes, NodeKind.PUBLICATION),
+            path=_path(graph(session), came),
             incomplete=incomplete,
             complete=not incomplete,
         )
@@ -159,13 +174,14 @@ def _seen(exposure: Exposure) -> RunSeen:
         run=exposure.run_id,
         shard=exposure.shard,
         segments=len(exposure.segments),
+        first_step=int(exposure.steps[0]) if len(exposure.steps) else None,
         steps=tuple(exposure.steps.tolist()),
         visits=exposure.visits,
     )
 
 
-def _of(nodes: Sequence[Node], kind: NodeKind) -> tuple[str, ...]:
-    return tuple(node.id for node in nodes if node.kind is kind)
+def _of(nodes: Iterable[str], kind: NodeKind) -> tuple[str, ...]:
+    return tuple(sorted(node for node in nodes if kind_of(node) is kind))
 
 
 def _names(session: Session, positions: Mapping[str, BitMap]) -> dict[str, int]:
@@ -198,19 +214,28 @@ def _models(session: Session, versions: Sequence[str]) -> tuple[ModelSeen, ...]:
     )
 
 
-def _path(
-    view: "nx.MultiDiGraph[str]", entered: Sequence[Exposure], nodes: Sequence[Node]
-) -> tuple[Node, ...]:
+def _path(view: "nx.MultiDiGraph[str]", came: Reach) -> tuple[Node, ...]:
     """From a dataset version to the last model version it reached, or as far as influence goes."""
-    origins = {node: each.version_id for each in entered for node in each.segments}
-    origins |= {fit: next(view.predecessors(fit)) for each in entered for fit in each.fits}
-    if not origins:
+    if not came.nodes:
         return ()
-    taint = influence(view)
-    models = [node.id for node in nodes if node.kind is NodeKind.MODEL_VERSION]
-    if models:
-        ways = nx.single_target_shortest_path(taint, models[-1])
-        way = min((ways[node] for node in origins if node in ways), key=len)
-    else:
-        way = max(nx.single_source_shortest_path(taint, next(iter(origins))).values(), key=len)
-    return tuple(view.nodes[node]["node"] for node in (origins[way[0]], *way))
+    before = _breadth_first(influence(view), sorted(came.origins))
+    models = _of(came.nodes, NodeKind.MODEL_VERSION)
+    way = [models[-1] if models else [node for node in before if node in came.nodes][-1]]
+    while (earlier := before[way[0]]) is not None:
+        way.insert(0, earlier)
+    holders = (EdgeKind.TRAINS, EdgeKind.FITTED_ON)
+    origin = next(start for start, _, kind in view.in_edges(way[0], keys=True) if kind in holders)
+    return tuple(view.nodes[node]["node"] for node in (origin, *way))
+
+
+def _breadth_first(view: "nx.DiGraph[str]", origins: Sequence[str]) -> dict[str, str | None]:
+    """Every node that can be reached, nearest first, and the one before it on a shortest way."""
+    before: dict[str, str | None] = dict.fromkeys(origins)
+    waiting = deque(origins)
+    while waiting:
+        node = waiting.popleft()
+        for following in view.successors(node):
+            if following not in before:
+                before[following] = node
+                waiting.append(following)
+    return before

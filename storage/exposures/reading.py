@@ -123,14 +123,17 @@ class Exposures:
             firsts[found.rows[first]] = self.batches.step[found.batches[first]]
         return firsts
 
-    def between(self, first: int, last: int) -> NDArray[np.int64]:
+    def between(self, first: int, last: int, *, ordered: bool = True) -> NDArray[np.int64]:
         """The records of batches ``first:last``, one after the other, each batch in its order.
 
+        Where the order need not be ``ordered`` and was not kept, a batch is by position.
+
         Raises:
-            RecordingError: the order was not kept.
+            RecordingError: the order was not kept, and is needed.
         """
-        found = [*self._sorted_between(first, last), *self._logged_between(first, last)]
-        order = np.argsort(_joined([words for words, _ in found]))
+        found = [*self._sorted_between(first, last, ordered), *self._logged_between(first, last)]
+        words = _joined([words for words, _ in found])
+        order = np.argsort(words, kind=None if ordered else "stable")
         return _joined([records for _, records in found])[order]
 
     @cached_property
@@ -168,20 +171,22 @@ class Exposures:
             hits = np.flatnonzero(positions[places] == piece.records)
             yield places[hits], np.repeat(piece.batches, piece.sizes)[hits]
 
-    def _sorted_between(self, first: int, last: int) -> Iterator[Pairs]:
+    def _sorted_between(self, first: int, last: int, ordered: bool) -> Iterator[Pairs]:
         """A word that sorts visits as they were, and the record of each."""
         for each in self._sorted:
             file = self._opened(each).file
-            if "place" not in file.schema_arrow.names:
+            columns = [name for name in ("record", "gap", "place") if name in file.schema.names]
+            if ordered and "place" not in columns:
                 raise RecordingError(
                     "the order inside the batches of this recording was not kept",
                     hint="it answers questions, but nothing can be trained again from it",
                 )
             for group in range(file.metadata.num_row_groups):
-                record, gap, place = _read(file, [group], ["record", "gap", "place"])
+                record, gap, *place = _read(file, [group], columns)
                 batch = summed(gap, runs(record)[1])
                 inside = (batch >= first) & (batch < last)
-                yield batch[inside] << 16 | place[inside], record[inside]
+                words = batch << 16 | place[0] if place else batch << 16
+                yield words[inside], record[inside]
 
     def _logged_between(self, first: int, last: int) -> Iterator[Pairs]:
         for piece in self._pieces(first, last):

@@ -129,6 +129,20 @@ def read_names(
             yield from names.take(pa.array(here - chunk.first_position)).to_batches()
 
 
+def read_ids(objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.int64]) -> list[str]:
+    """The record id at each position; none of these rows may be erased."""
+    names = [""] * len(positions)
+    for chunk in chunks:
+        last = chunk.first_position + chunk.rows
+        here = np.flatnonzero((positions >= chunk.first_position) & (positions < last))
+        if len(here):
+            taken = pa.array(positions[here] - chunk.first_position)
+            found = _column(objects, chunk, "record").take(taken).to_pylist()
+            for place, name in zip(here.tolist(), found, strict=True):
+                names[place] = name
+    return names
+
+
 def find(
     objects: Objects,
     chunks: Sequence[Chunk],

@@ -38,6 +38,7 @@ class Truth:
         self.diary = diary
         self.aggregated = list(aggregated)
         with sqlite3.connect(catalogue) as db:
+            self.begins = dict(db.execute("SELECT id, first_step FROM runs"))
             self.starts = dict(db.execute("SELECT id, start_id FROM runs ORDER BY rowid"))
             self.fits = db.execute("SELECT id, run_id, ordinal FROM fits").fetchall()
             self.models: dict[str, set[str]] = {}
@@ -59,15 +60,25 @@ class Truth:
                 assert found.setdefault(step, rows) == rows
         return found
 
-    def reach(self, rows: Iterable[int]) -> Reach:
-        """Follow some rows to the end."""
+    def reach(self, rows: Iterable[int], at: int | None = None, only: str | None = None) -> Reach:
+        """Follow some rows to the end; or as far as they were ``at`` so many steps of each run.
+
+        A run begins with all that its start had come to know, whenever that was.
+        """
         gone = self._with_aggregates(set(rows))
+        whole = Reach()
+        for run, start in self.starts.items():
+            self._walk(run, self._inherits(run, start, whole), gone, whole)
         reach = Reach()
         for run, start in self.starts.items():
-            self._walk(run, start, gone, reach)
+            if only in (None, run) and (at is None or self.begins[run] <= at):
+                self._walk(run, self._inherits(run, start, whole), gone, reach, at)
         reach.versions = {version for version, made in self.members if made in reach.checkpoints}
         reach.publications = {each for each, version in self.given if version in reach.versions}
         return reach
+
+    def _inherits(self, run: str, start: str | None, whole: Reach) -> bool:
+        return not whole.checkpoints.isdisjoint({start, *self.models.get(run, ())})
 
     def _with_aggregates(self, gone: set[int]) -> set[int]:
         for first, given in self.aggregated:
@@ -75,26 +86,33 @@ class Truth:
                 gone |= {first + row % AGGREGATE for row in given}
         return gone
 
-    def _walk(self, run: str, start: str | None, gone: set[int], reach: Reach) -> None:
+    def _walk(
+        self, run: str, tainted: bool, gone: set[int], reach: Reach, at: int | None = None
+    ) -> None:
         fits = self._tainted_fits(run, gone)
-        tainted = bool(fits) or start in reach.checkpoints
-        tainted = tainted or not reach.checkpoints.isdisjoint(self.models.get(run, ()))
+        tainted = bool(fits) or tainted
+        end = 10**9 if at is None else at
         steps, visits, entered = [], 0, set()
         batches = self.batches(run)
         for segment, checkpoint, first, last in self._laps_of(run):
-            for step in range(first, last):
+            for step in range(first, min(last, end)):
                 hits = len(gone.intersection(batches.get(step, ())))
                 if hits:
                     tainted = True
                     steps.append(step)
                     visits += hits
                     entered.add(segment)
-            if tainted:
+            if tainted and (first < end or last <= end):
                 reach.segments.add(segment)
+            if tainted and last <= end:
                 reach.checkpoints.add(checkpoint)
         reach.fits |= fits
         if steps or fits:
             reach.runs[run] = (steps, visits, entered, fits)
+
+    def done(self, run: str) -> int:
+        """How many steps a run kept."""
+        return max((last for *_, last in self._laps_of(run)), default=self.begins[run])
 
     def _laps_of(self, run: str) -> list[tuple[str, str, int, int]]:
         return [lap[1:] for lap in self.laps if lap[0] == run]

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from lineage.data.identity import Positions, resolve
+from lineage.provenance.reach import Moment
 from lineage.training.ensemble import Recipe
 from storage.catalogue import tables
+from storage.errors import InvalidInputError, NotFoundError
 from unlearn.impact import Impact, impact
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
 MASKS = st.integers(0, 2**9 - 1)
+MOMENTS = st.integers(0, 24)
 
 
 def ask(lived: Any, kind: str, name: str, within: str) -> Positions:
@@ -32,8 +35,8 @@ def assert_same(found: Impact, expected: Any) -> None:
     assert found.publications == expected.publications
 
 
-def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) -> None:
-    """Ask about each alone, and about some of them together."""
+def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int, at: int) -> None:
+    """Ask about each alone, now and at a moment, and about some of them together."""
     with histories.lived(history) as lived:
         truth = oracle.truth(lived)
         together: Positions = {}
@@ -41,6 +44,7 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) ->
         for place, (*question, its_rows) in enumerate(lived.questions()):
             positions = ask(lived, *question)
             assert_same(impact(lived.store, positions), truth.reach(its_rows))
+            agree_at(lived, truth, positions, its_rows, at)
             if mask >> place & 1:
                 rows |= its_rows
                 for dataset, more in positions.items():
@@ -48,23 +52,60 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) ->
         assert_same(impact(lived.store, together), truth.reach(rows))
 
 
+def agree_at(lived: Any, truth: Any, positions: Positions, rows: set[int], at: int) -> None:
+    """As of a moment of every run, and of each run alone that came to it."""
+    assert_same(impact(lived.store, positions, Moment(at)), truth.reach(rows, at))
+    for run, begins in truth.begins.items():
+        if begins <= at <= truth.done(run):
+            expected = truth.reach(rows, at, run)
+            assert_same(impact(lived.store, positions, Moment(at, run)), expected)
+        else:
+            with pytest.raises(InvalidInputError, match=f"was never at {at}"):
+                impact(lived.store, positions, Moment(at, run))
+
+
 def test_impact_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
     @settings(max_examples=10)
-    @given(histories.histories(), MASKS)
-    def holds(history: Any, mask: int) -> None:
-        agree(histories, oracle, history, mask)
+    @given(histories.histories(), MASKS, MOMENTS)
+    def holds(history: Any, mask: int, at: int) -> None:
+        agree(histories, oracle, history, mask, at)
 
     holds()
 
 
 @pytest.mark.soak
 def test_impact_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
-    def holds(history: Any, mask: int) -> None:
-        agree(histories, oracle, history, mask)
+    def holds(history: Any, mask: int, at: int) -> None:
+        agree(histories, oracle, history, mask, at)
 
-    histories.soak(12, holds, histories.histories(), MASKS)
+    histories.soak(12, holds, histories.histories(), MASKS, MOMENTS)
+
+
+def test_a_fine_tune_descends_at_every_moment_from_all_that_its_start_had_seen(
+    histories: ModuleType, oracle: ModuleType
+) -> None:
+    rows = {
+        "a": tuple((n, str(n), ()) for n in range(24)),
+        "b": tuple((100 + n, str(n), ()) for n in range(8)),
+    }
+    first = histories.Training("a", Recipe(epochs=2, batch_size=4, checkpoint_every=5))
+    tuned = histories.Training("b", Recipe(epochs=2, batch_size=4), model="n", start=2)
+    with histories.lived(histories.History(rows, (first, tuned))) as lived:
+        before, after = lived.diary
+        truth = oracle.truth(lived)
+        late = next(row for row in range(24) if min(truth.reach([row]).runs[before][0]) > 2)
+        found = impact(lived.store, ask(lived, "record", str(late), "a"), Moment(2))
+        assert found.exposures == ()
+        assert_same(found, truth.reach([late], 2))
+        assert {segment for run, segment, *_ in truth.laps if run == after} == found.segments
+
+
+def test_a_moment_of_a_run_that_is_not_there_is_not_found(histories: ModuleType) -> None:
+    alone = histories.small(Recipe(epochs=1, batch_size=4))
+    with histories.lived(alone) as lived, pytest.raises(NotFoundError, match="no run run-0"):
+        impact(lived.store, {}, Moment(run="run-0"))
 
 
 def test_nobody_has_no_impact(histories: ModuleType) -> None:

@@ -2,13 +2,19 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+STEP = click.IntRange(min=0)
+"""How many steps were done; also the number of the step that comes then."""
 
 MOST_EXACT = 2**53 - 1
 """Beyond this, readers of JSON disagree about a whole number."""
@@ -19,26 +25,103 @@ def columns(_context: object, _option: object, text: str | None) -> tuple[str, .
     return tuple(name for name in (text or "").split(",") if name)
 
 
+@dataclass(frozen=True)
+class Whom:
+    """Whom a question or request is about: ids of a kind, looked for ``within`` a scope.
+
+    ``lines`` are those of the file they were read from, if they were.
+    """
+
+    kind: str
+    ids: tuple[str, ...]
+    within: str | None
+    lines: tuple[int, ...] = ()
+
+    @property
+    def request(self) -> str:
+        """The command that asks to forget them, without their ids."""
+        return f"request add --{self.kind}{'s FILE' if self.lines else ' ID'}"
+
+    @contextmanager
+    def identified(self) -> Iterator[None]:
+        """Let errors about ids of a file name its lines.
+
+        Raises:
+            UnknownIdError: as it was raised, if the ids came from no file.
+        """
+        from lineage.errors import UnknownIdError
+
+        try:
+            yield
+        except UnknownIdError as error:
+            if not self.lines:
+                raise
+            lines = [self.lines[number - 1] for number in error.numbers]
+            raise UnknownIdError(self.kind, lines, len(self.ids), "line") from None
+
+
 def whom(verb: F) -> F:
-    """``--subject X | --record X`` with ``--namespace NS`` or ``--dataset NAME``."""
+    """Ids of subjects or of records, on the command line or in a file, as one ``Whom``."""
+
+    @wraps(verb)
+    def about(*arguments: Any, **options: Any) -> Any:
+        names = ("subject", "record", "subjects", "records", "namespace", "dataset")
+        given = {name: options.pop(name) for name in names}
+        return verb(*arguments, whom=_asked(**given), **options)
+
+    file = click.File("rb")
     for option in (
         click.option("--dataset", metavar="NAME", help="The dataset to look for records in."),
         click.option("--namespace", metavar="NS", help="The namespace to look for subjects in."),
-        click.option("--record", metavar="ID", help="The id of one record."),
-        click.option("--subject", metavar="ID", help="The id of a person or source."),
+        click.option("--records", metavar="FILE", type=file, help="Ids of records, one a line."),
+        click.option("--subjects", metavar="FILE", type=file, help="Ids, one a line; - is stdin."),
+        click.option("--record", metavar="ID", multiple=True, help="The id of a record."),
+        click.option(
+            "--subject", metavar="ID", multiple=True, help="The id of a person or source."
+        ),
     ):
-        verb = option(verb)
-    return verb
+        about = option(about)
+    return cast(F, about)
 
 
-def one_of(subject: str | None, record: str | None) -> tuple[str, str]:
-    """Kind and id of the one that was given."""
-    if (subject is None) == (record is None):
-        raise click.UsageError("give one of --subject and --record")
-    return ("record", record) if record is not None else ("subject", str(subject))
+def _asked(
+    subject: tuple[str, ...],
+    record: tuple[str, ...],
+    subjects: BinaryIO | None,
+    records: BinaryIO | None,
+    namespace: str | None,
+    dataset: str | None,
+) -> Whom:
+    """The ids, from the one place where they were given."""
+    if sum(map(bool, (subject, record, subjects, records))) != 1:
+        raise click.UsageError("give one of --subject, --record, --subjects and --records")
+    kind = "subject" if subject or subjects else "record"
+    within = _scope(kind, namespace, dataset)
+    file = subjects or records
+    if file is None:
+        return Whom(kind, subject or record, within)
+    lines, ids = zip(*ids_in(file), strict=True)
+    return Whom(kind, ids, within, lines)
 
 
-def scope(kind: str, namespace: str | None, dataset: str | None) -> str | None:
+def moment(verb: F) -> F:
+    """``--at STEP`` and ``--run ID``, as one ``Moment``."""
+
+    @wraps(verb)
+    def then(*arguments: Any, at: int | None, run: str | None, **rest: Any) -> Any:
+        from lineage.provenance.reach import Moment
+
+        return verb(*arguments, moment=Moment(at, run), **rest)
+
+    for option in (
+        click.option("--run", metavar="ID", help="Of this run alone."),
+        click.option("--at", metavar="STEP", type=STEP, help="As of when STEP steps were done."),
+    ):
+        then = option(then)
+    return cast(F, then)
+
+
+def _scope(kind: str, namespace: str | None, dataset: str | None) -> str | None:
     """Where ids of a kind are looked for: subjects in a namespace, records in a dataset."""
     given, other, wrong = (
         (namespace, dataset, "--dataset is for records; use --namespace with subjects")
@@ -50,20 +133,19 @@ def scope(kind: str, namespace: str | None, dataset: str | None) -> str | None:
     return given
 
 
-def ids_in(file: BinaryIO) -> list[str]:
-    """The ids of a file, one a line, as they are; errors name lines, never ids."""
-    lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
-    ids = []
-    for number, line in enumerate(lines, 1):
+def ids_in(file: BinaryIO) -> list[tuple[int, str]]:
+    """Line number and id of each line of a file that is not blank; errors never name ids."""
+    found = []
+    for number, line in enumerate(file.read().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
-            ids.append(line.decode())
+            text = line.decode()
         except UnicodeDecodeError:
             raise click.UsageError(f"line {number} of the file of ids is not UTF-8") from None
-        if not ids[-1].strip():
-            raise click.UsageError(f"line {number} of the file of ids is blank: one id a line")
-    if not ids:
+        if text.strip():
+            found.append((number, text))
+    if not found:
         raise click.UsageError("the file of ids is empty")
-    return ids
+    return found
 
 
 def settings(file: Path | None, pairs: Iterable[str]) -> dict[str, Any]:

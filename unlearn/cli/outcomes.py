@@ -1,12 +1,12 @@
 """The shapes of answers about forgetting: impact, plans, what came of them, verifications."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from lineage.provenance.query import ErasedAnswer
+from lineage.data.identity import Identified
 from unlearn.audit import Verified
 from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
@@ -26,10 +26,15 @@ class Entered(_Answer):
 
 
 class ImpactAnswer(_Answer):
-    """Everything that descends from some records, whether it still exists or not."""
+    """Everything that descends from some records, whether it still exists or not.
+
+    ``asked``, ``erased``, ``incomplete`` and ``complete`` are those of ``WhoSaw``.
+    """
 
     state: Literal["trained", "not-trained"]
     kind: str
+    asked: int
+    erased: Mapping[str, int]
     records: int
     runs: tuple[Entered, ...]
     segments: tuple[str, ...]
@@ -37,7 +42,8 @@ class ImpactAnswer(_Answer):
     checkpoints: tuple[str, ...]
     versions: tuple[str, ...]
     publications: tuple[str, ...]
-    complete: Literal[True] = True
+    incomplete: tuple[str, ...]
+    complete: bool
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -51,12 +57,16 @@ class ImpactAnswer(_Answer):
         )
 
     @classmethod
-    def of(cls, kind: str, records: int, found: Impact) -> Self:
+    def of(
+        cls, kind: str, asked: int, whose: Identified, found: Impact, incomplete: tuple[str, ...]
+    ) -> Self:
         """An impact, in the order of ids."""
         return cls(
-            state="trained" if found.exposures else "not-trained",
+            state="trained" if found.exposures or found.segments else "not-trained",
             kind=kind,
-            records=records,
+            asked=asked,
+            erased=Counter(each.request_id for each in whose.erased.values()),
+            records=sum(map(len, whose.positions.values())),
             runs=tuple(
                 Entered(run=each.run_id, shard=each.shard, visits=each.visits)
                 for each in found.exposures
@@ -66,6 +76,8 @@ class ImpactAnswer(_Answer):
             checkpoints=tuple(sorted(found.checkpoints)),
             versions=tuple(sorted(found.versions)),
             publications=tuple(sorted(found.publications)),
+            incomplete=incomplete,
+            complete=not incomplete,
         )
 
 
@@ -203,11 +215,6 @@ class Cancelled(_Answer):
 
     id: str
     state: Literal["cancelled"] = "cancelled"
-
-
-def erased(kind: str, request: str, state: str, date: datetime) -> ErasedAnswer:
-    """The answer about an id that was erased."""
-    return ErasedAnswer(kind=kind, request=request, request_state=state, date=date)
 
 
 def _replaced(results: Mapping[str, Mapping[str, Any]]) -> tuple[Replaced, ...]:

@@ -1,11 +1,11 @@
 """The verbs about requests to forget, and ``cancel`` and ``retry``, which also take a plan."""
 
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from unlearn.cli.call import Call, Noun, Verb, pass_call
-from unlearn.cli.options import carried_out, ids_in, scope
+from unlearn.cli.options import Whom, carried_out, whom
 from unlearn.cli.plan import answer_plan, carry_out
 
 
@@ -15,38 +15,20 @@ def request() -> None:
 
 
 @request.command(example="expunge request add --subject 7 --subject 12")
-@click.option("--subject", "subjects", metavar="ID", multiple=True, help="A person or source.")
-@click.option("--record", "records", metavar="ID", multiple=True, help="One record.")
-@click.option("--file", metavar="FILE", type=click.File("rb"), help="Ids, one a line; - is stdin.")
-@click.option(
-    "--kind",
-    type=click.Choice(["subject", "record"]),
-    help="What the ids of --file are (subject).",
-)
-@click.option("--namespace", metavar="NS", help="The namespace of the subjects.")
-@click.option("--dataset", metavar="NAME", help="The dataset of the records.")
+@whom
 @pass_call
-def add(
-    call: Call,
-    subjects: tuple[str, ...],
-    records: tuple[str, ...],
-    file: BinaryIO | None,
-    kind: str | None,
-    namespace: str | None,
-    dataset: str | None,
-) -> None:
+def add(call: Call, whom: Whom) -> None:
     """Accept a request to forget: from now on no new run sees these subjects or records."""
     from lineage.data.identity import Erased
-    from unlearn.cli.outcomes import erased
+    from lineage.provenance.query import ErasedAnswer
     from unlearn.request.lifecycle import accept
     from unlearn.request.listing import request as find
 
-    kind, ids = _asked(subjects, records, file, kind)
-    within = scope(kind, namespace, dataset)
     with call.open() as store:
-        accepted = accept(store, kind, ids, within)
+        with whom.identified():
+            accepted = accept(store, whom.kind, whom.ids, whom.within)
         if isinstance(accepted, Erased):
-            call.out.one(erased(kind, accepted.request_id, accepted.state, accepted.date))
+            call.out.one(ErasedAnswer.of(whom.kind, [accepted]))
             return
         call.out.one(find(store, accepted.id))
     call.then(f"plan {accepted.id}")
@@ -102,22 +84,6 @@ def retry(call: Call, /, identifier: str, **how: Any) -> None:
             carry_out(call, store, identifier, **how)
         else:
             answer_plan(call, store, (identifier,))
-
-
-def _asked(
-    subjects: tuple[str, ...],
-    records: tuple[str, ...],
-    file: BinaryIO | None,
-    kind: str | None,
-) -> tuple[str, list[str]]:
-    """What the ids are, and the ids, from the one place where they were given."""
-    if sum(map(bool, (subjects, records, file))) != 1:
-        raise click.UsageError("give one of --subject, --record and --file")
-    if file is not None:
-        return kind or "subject", ids_in(file)
-    if kind is not None:
-        raise click.UsageError("--kind says what the ids of --file are; leave it out here")
-    return ("subject", list(subjects)) if subjects else ("record", list(records))
 
 
 def _is_plan(identifier: str) -> bool:

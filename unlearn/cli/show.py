@@ -5,24 +5,31 @@ from typing import TYPE_CHECKING
 import click
 
 from unlearn.cli.call import Call, Verb, pass_call
-from unlearn.cli.options import drawn, one_of, scope, whom
+from unlearn.cli.options import STEP, Whom, drawn, moment, whom
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from lineage.provenance.reach import Moment
+
 
 @click.command(cls=Verb, example="expunge show ckpt-0123456789")
 @click.argument("identifier", metavar="ID")
+@click.option("--at", metavar="STEP", type=STEP, help="Of a run, the batch of this step.")
 @pass_call
-def show(call: Call, identifier: str) -> None:
-    """Show the one thing that has this id, of whatever kind."""
+def show(call: Call, identifier: str, at: int | None) -> None:
+    """Show the one thing that has this id, of whatever kind; or a run's batch, with --at."""
     from lineage.provenance import listing as known
+    from lineage.provenance.batch import batch_at
     from storage.errors import NotFoundError
     from unlearn.request import listing as asked
 
     kind = identifier.partition("-")[0]
+    require_run(identifier, at)
     with call.open() as store:
-        if kind in known.KINDS:
+        if at is not None:
+            call.out.one(batch_at(store, identifier, at))
+        elif kind in known.KINDS:
             call.out.one(known.thing(store, identifier))
         elif kind in asked.KINDS:
             call.out.one(asked.thing(store, identifier))
@@ -36,73 +43,69 @@ def show(call: Call, identifier: str) -> None:
 
 @click.command("who-saw", cls=Verb, example="expunge who-saw --subject 7")
 @whom
+@moment
 @drawn
 @pass_call
-def who_saw(
-    call: Call,
-    subject: str | None,
-    record: str | None,
-    namespace: str | None,
-    dataset: str | None,
-    form: str | None,
-) -> None:
-    """Say which steps, checkpoints and models saw a subject or record, and by what path."""
+def who_saw(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
+    """Say which steps, checkpoints and models saw subjects or records, and by what path."""
     from lineage.provenance.query import ErasedAnswer
     from lineage.provenance.query import who_saw as ask
     from lineage.provenance.render import path_view
 
-    kind, name = one_of(subject, record)
-    within = scope(kind, namespace, dataset)
-    with call.open() as store:
-        answer = ask(store, kind, name, within)
-    if form is not None and not isinstance(answer, ErasedAnswer):
-        _draw(call, form, path_view(answer.path))
-    else:
+    with call.open() as store, whom.identified():
+        answer = ask(store, whom.kind, whom.ids, whom.within, moment)
+    if isinstance(answer, ErasedAnswer):
         call.out.one(answer)
-    if not isinstance(answer, ErasedAnswer):
-        call.then(f"request add --{kind} ID")
+        return
+    if form is None:
+        call.out.one(answer)
+    else:
+        draw(call, form, path_view(answer.path))
+    call.then(whom.request)
 
 
 @click.command(cls=Verb, example="expunge impact --subject 7 --mermaid")
 @whom
+@moment
 @drawn
 @pass_call
-def impact(
-    call: Call,
-    subject: str | None,
-    record: str | None,
-    namespace: str | None,
-    dataset: str | None,
-    form: str | None,
-) -> None:
-    """Show everything that descends from a subject or record: the affected subgraph."""
-    from lineage.data.identity import resolve
+def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
+    """Show everything that descends from subjects or records: the affected subgraph."""
+    from lineage.data.identity import identify
+    from lineage.provenance.exposure import incomplete_runs
     from lineage.provenance.graph import graph
-    from lineage.provenance.query import who_saw as ask
+    from lineage.provenance.query import ErasedAnswer
     from lineage.provenance.render import selection
     from unlearn.cli.outcomes import ImpactAnswer
     from unlearn.impact import impact as walk
 
-    kind, name = one_of(subject, record)
-    within = scope(kind, namespace, dataset)
     with call.open() as store:
-        positions = resolve(store, kind, [name], within)[name]
-        if not positions:
-            call.out.one(ask(store, kind, name, within))
+        with whom.identified():
+            whose = identify(store, whom.kind, whom.ids, whom.within)
+        if not whose.positions:
+            call.out.one(ErasedAnswer.of(whom.kind, whose.erased.values()))
             return
-        found = walk(store, positions)
-        answer = ImpactAnswer.of(kind, sum(map(len, positions.values())), found)
-        if form is None:
-            call.out.one(answer)
-        else:
-            with store.catalogue.read() as session:
-                view = graph(session)
-            sources = (each.version_id for each in found.exposures)
-            _draw(call, form, selection(view, [*sources, *answer.nodes]))
-    call.then(f"request add --{kind} ID")
+        found = walk(store, whose.positions, moment)
+        with store.catalogue.read() as session:
+            incomplete = incomplete_runs(session, found.closure.everything, moment.run)
+            view = None if form is None else graph(session)
+    answer = ImpactAnswer.of(whom.kind, len(set(whom.ids)), whose, found, incomplete)
+    if view is None or form is None:
+        call.out.one(answer)
+    else:
+        sources = (each.version_id for each in found.exposures)
+        draw(call, form, selection(view, [*sources, *answer.nodes]))
+    call.then(whom.request)
 
 
-def _draw(call: Call, form: str, view: "nx.DiGraph[str]") -> None:
+def require_run(identifier: str, at: int | None) -> None:
+    """Refuse a step of what has no steps."""
+    if at is not None and identifier.partition("-")[0] != "run":
+        raise click.UsageError("--at names a batch of a run: give the id of one (run-…)")
+
+
+def draw(call: Call, form: str, view: "nx.DiGraph[str]") -> None:
+    """Print a picture in one of the forms of ``drawn``."""
     from lineage.provenance.render import dot, mermaid, tree
 
     call.out.drawing(form, {"tree": tree, "dot": dot, "mermaid": mermaid}[form](view))

@@ -15,7 +15,14 @@ from sqlalchemy.orm import Session
 from lineage.data.closure import closure
 from lineage.data.dataset import new_version, without
 from lineage.data.fences import fingerprint, forgotten, suppressions
-from lineage.data.identity import Erased, Positions, erasure, resolve, scope_of
+from lineage.data.identity import (
+    Erased,
+    Positions,
+    erasures,
+    require_known,
+    resolve,
+    scope_of,
+)
 from lineage.data.mapping import recorded_into
 from lineage.data.part import superseded
 from lineage.data.version import Version, chunks_of
@@ -27,7 +34,8 @@ from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
 
-SHOWN_LINES = 5
+AT_ONCE = 10_000
+"""How many values a query names; SQLite takes no more than some thirty thousand."""
 
 
 def accept(
@@ -38,18 +46,16 @@ def accept(
     Ids that an earlier request covers are left to it; if all are, that erasure is the answer.
 
     Raises:
-        NotFoundError: an id is in no dataset and never was; its line is named, not the id.
+        UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
     wanted = list(dict.fromkeys(names))
     while True:
         revision = _revision(store)
         new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
-        missing = [i for i, name in enumerate(wanted, 1) if not new[name] and not earlier[name]]
-        if missing:
-            raise _unknown(kind, missing, len(wanted))
+        require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
         if not any(new.values()):
-            return _known(store, [each for each in earlier.values() if each is not None])
+            return _known(store, list(earlier.values()))
         request = _accept(store, kind, new, revision)
         if request is not None:
             return request
@@ -153,8 +159,8 @@ def _revision(store: Store) -> int:
 
 def _divided(
     store: Store, kind: str, found: Mapping[str, Positions], within: str | None
-) -> tuple[dict[str, Positions], dict[str, Erased | None]]:
-    """Per id: the positions that no request covers yet, and the request that covers all others.
+) -> tuple[dict[str, Positions], dict[str, Erased]]:
+    """Per id: the positions that no request covers yet, and the request that covers others.
 
     A namesake in another namespace may be somebody else, whose erasure covers nothing here.
     """
@@ -172,17 +178,7 @@ def _divided(
         }
         for name, positions in found.items()
     }
-    return new, {name: erasure(store, kind, name, within) for name in found}
-
-
-def _unknown(kind: str, missing: Sequence[int], asked: int) -> NotFoundError:
-    shown = ", ".join(map(str, missing[:SHOWN_LINES]))
-    return NotFoundError(
-        f"no dataset has {len(missing)} of these {asked} {kind}s (number {shown}); "
-        "nothing was accepted",
-        hint="ids are compared as text; take out those that are unknown",
-        numbers=missing,
-    )
+    return new, erasures(store, kind, found, within)
 
 
 def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
@@ -218,8 +214,9 @@ def _accept(
             return already
         session.add(request)
         session.flush()
+        keys = _keys(session, list(marks))
         for mark, scope in marks.items():
-            _raise_fence(session, store, request.id, kind, mark, scope)
+            _raise_fence(session, store, request.id, kind, mark, scope, keys[mark])
         for dataset_id, rows in affected.items():
             session.add(
                 tables.ForgetSet(
@@ -246,14 +243,23 @@ def _marks(
     return marks
 
 
+def _keys(session: Session, marks: Sequence[str]) -> dict[str, bytes]:
+    """The secret key of each fingerprint, made now where there is none; few queries for many."""
+    known: dict[str, bytes] = {}
+    secret = tables.Secret
+    for first in range(0, len(marks), AT_ONCE):
+        some = secret.fingerprint.in_(marks[first : first + AT_ONCE])
+        rows = session.execute(select(secret.fingerprint, secret.key).where(some))
+        known.update({row.fingerprint: row.key for row in rows})
+    made = {mark: secrets.token_bytes(32) for mark in marks if mark not in known}
+    session.add_all(secret(fingerprint=mark, key=key) for mark, key in made.items())
+    return known | made
+
+
 def _raise_fence(
-    session: Session, store: Store, request_id: str, kind: str, mark: str, scope: str
+    session: Session, store: Store, request_id: str, kind: str, mark: str, scope: str, key: bytes
 ) -> None:
-    secret = session.get(tables.Secret, mark)
-    if secret is None:
-        secret = tables.Secret(fingerprint=mark, key=secrets.token_bytes(32))
-        session.add(secret)
-    pseudonym = blake2b(request_id.encode(), digest_size=16, key=secret.key).hexdigest()
+    pseudonym = blake2b(request_id.encode(), digest_size=16, key=key).hexdigest()
     session.add(
         tables.RequestTarget(request_id=request_id, pseudonym=pseudonym, kind=kind, scope=scope)
     )

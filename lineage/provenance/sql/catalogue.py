@@ -159,9 +159,7 @@ CATALOGUE_VIEWS = (
             Column("model", "VARCHAR", "name of the model it was trained for; null for a replay"),
             Column("training", "VARCHAR", "id of its training; null for a replay"),
             Column("program", "VARCHAR", "import path of the program"),
-            Column(
-                "dataset", "VARCHAR", "name of the dataset that it trained on; null without steps"
-            ),
+            Column("dataset", "VARCHAR", "name of what it trained on; null without steps"),
             Column("version", "VARCHAR", "id of the version of it"),
             Column("schedule", "VARCHAR", "stable/1, recorded/1 or none"),
             Column("shard", "BIGINT", "number of its shard, from 0"),

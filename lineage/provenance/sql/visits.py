@@ -15,7 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.fences import forgotten
-from lineage.provenance.exposure import RunRecord, executed, runs_over, segments_of, skipped
+from lineage.provenance.exposure import executed, runs_over, segments_of, skipped
+from lineage.provenance.history import History
 from lineage.provenance.sql.standing import OPENING, standing
 from lineage.provenance.sql.view import Column, Part, View
 from lineage.schedule import RecordedSchedule, Records, Schedule
@@ -59,9 +60,7 @@ def _parts(store: Store, session: Session) -> Iterator[Part]:
             yield Part(constants, _DRAWN, partial(_drawn, store, run, version, barred[dataset]))
 
 
-def _drawn(
-    store: Store, run: RunRecord, version_id: str, barred: BitMap
-) -> Iterator[pa.RecordBatch]:
+def _drawn(store: Store, run: History, version_id: str, barred: BitMap) -> Iterator[pa.RecordBatch]:
     with OPENING:
         version, shown = standing(store, version_id, barred)
         schedule = schedule_of(store, run.id, run.spec, version.salt)
@@ -81,7 +80,7 @@ def _drawn(
         )
 
 
-def _visits(run: RunRecord, schedule: Schedule, shown: Records) -> Iterator[_Visits]:
+def _visits(run: History, schedule: Schedule, shown: Records) -> Iterator[_Visits]:
     """The scheduled visits of some records, piece by piece; all those of steps that were done."""
     if isinstance(schedule, RecordedSchedule):
         yield from _recorded(schedule, shown.positions)

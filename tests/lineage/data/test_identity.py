@@ -7,8 +7,9 @@ import pytest
 from pyroaring import BitMap
 
 from lineage.data.dataset import add, find_dataset
-from lineage.data.identity import erasure, resolve
-from lineage.errors import AmbiguousIdError
+from lineage.data.identity import Erased, erasures, identify, resolve
+from lineage.errors import AmbiguousIdError, UnknownIdError
+from unlearn.erase import erase_rows
 from unlearn.request.lifecycle import accept, cancel
 
 
@@ -25,6 +26,10 @@ def register(workshop: Any, store: Any, tmp_path: Path) -> Any:
         return version.dataset.id
 
     return added
+
+
+def erasure(store: Any, kind: str, name: str, within: str | None) -> Erased | None:
+    return erasures(store, kind, [name], within).get(name)
 
 
 def test_a_subject_is_found_in_every_dataset_of_its_namespace(register: Any, store: Any) -> None:
@@ -59,6 +64,27 @@ def test_a_record_of_two_datasets_must_be_told_apart(register: Any, store: Any) 
         resolve(store, "record", ["1"], None)
     assert "--dataset" in refused.value.hint
     assert resolve(store, "record", ["1"], "faces") == {"1": {there: BitMap([0])}}
+
+
+def test_several_ids_are_found_together_and_the_erased_among_them_are_told_apart(
+    register: Any, store: Any
+) -> None:
+    voices = register("voices", "people", ("1", "Ann"), ("2", "Bob"), ("3", "Cid"), ("4", "Ann"))
+    faces = register("faces", "people", ("1", "Bob"))
+    request = accept(store, "subject", ["Cid"])
+    erase_rows(store, {voices: BitMap([2])}, "plan-1")
+    found = identify(store, "subject", ["Bob", "Cid", "Ann", "Bob"])
+    assert found.positions == {voices: BitMap([0, 1, 3]), faces: BitMap([0])}
+    assert {name: each.request_id for name, each in found.erased.items()} == {"Cid": request.id}
+
+
+def test_unknown_ids_are_named_by_every_place_they_have(register: Any, store: Any) -> None:
+    register("voices", "people", ("1", "Ann"))
+    with pytest.raises(UnknownIdError, match=r"5 of these 7 subjects \(number 1, 3–5, 7\)") as no:
+        identify(store, "subject", ["Zoe", "Ann", "Yan", "Zoe", "Xi", "Ann", "Yan"])
+    assert no.value.numbers == [1, 3, 4, 5, 7]
+    with pytest.raises(UnknownIdError, match="no dataset has this record"):
+        identify(store, "record", ["9"])
 
 
 def test_rows_that_were_replaced_are_found_too(register: Any, store: Any) -> None:

@@ -22,6 +22,7 @@ from storage.catalogue.tables import new_id
 
 DATA, RUNS = NodeKind.DATASET_VERSION, NodeKind.SEGMENT
 ENDS = {
+    EdgeKind.SUCCEEDS: (DATA, DATA),
     EdgeKind.READS: (DATA, NodeKind.TRANSFORM),
     EdgeKind.WRITES: (NodeKind.TRANSFORM, DATA),
     EdgeKind.FITTED_ON: (DATA, NodeKind.FIT),

@@ -6,39 +6,60 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
 
 from lineage.errors import AmbiguousIdError
 from lineage.provenance.query import ErasedAnswer, WhoSaw, live_versions, who_saw
+from lineage.provenance.reach import Moment
 from lineage.training.ensemble import Recipe
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from unlearn.request.lifecycle import accept, cancel
 
+MOMENTS = st.integers(0, 24)
 
-def agree(histories: ModuleType, oracle: ModuleType, history: Any) -> None:
+
+def agree(histories: ModuleType, oracle: ModuleType, history: Any, at: int) -> None:
+    """Ask about each, now and at a moment, and about all subjects as one set."""
     with histories.lived(history) as lived:
         truth = oracle.truth(lived)
         for kind, name, within, rows in lived.questions():
-            expected = truth.reach(rows)
-            answer = who_saw(lived.store, kind, name, within)
-            assert isinstance(answer, WhoSaw)
-            assert answer.complete
-            assert answer.state == ("trained" if expected.runs else "not-trained")
-            assert {run: list(steps) for run, steps in answer.steps.items()} == {
-                run: steps for run, (steps, *_) in expected.runs.items()
-            }
-            assert {each.run: each.visits for each in answer.runs} == {
-                run: visits for run, (_, visits, *_) in expected.runs.items()
-            }
-            assert set(answer.checkpoints) == expected.checkpoints
-            assert {each.id for each in answer.models} == expected.versions
-            assert_path(lived, answer, expected)
+            whole, then = truth.reach(rows), truth.reach(rows, at)
+            assert_same(lived, who_saw(lived.store, kind, name, within), whole, whole)
+            answer = who_saw(lived.store, kind, name, within, Moment(at))
+            assert_same(lived, answer, then, whole)
+        subjects = {name: rows for kind, name, _, rows in lived.questions() if kind == "subject"}
+        whole = truth.reach(set().union(*subjects.values()))
+        if subjects:
+            together = who_saw(lived.store, "subject", [*subjects, *subjects], "people")
+            assert_same(lived, together, whole, whole)
+            assert (together.asked, together.erased) == (len(subjects), {})
 
 
-def assert_path(lived: Any, answer: WhoSaw, expected: Any) -> None:
-    """From a version that holds rows, over what was entered, each node made by the one before."""
-    if not expected.runs:
+def assert_same(lived: Any, answer: Any, expected: Any, whole: Any) -> None:
+    assert isinstance(answer, WhoSaw)
+    assert answer.complete
+    assert answer.state == ("trained" if expected.runs or expected.segments else "not-trained")
+    assert {run: list(steps) for run, steps in answer.steps.items()} == {
+        run: steps for run, (steps, *_) in expected.runs.items()
+    }
+    assert {each.run: (each.visits, each.first_step) for each in answer.runs} == {
+        run: (visits, min(steps, default=None))
+        for run, (steps, visits, *_) in expected.runs.items()
+    }
+    assert set(answer.checkpoints) == expected.checkpoints
+    assert {each.id for each in answer.models} == expected.versions
+    assert_path(lived, answer, expected, whole)
+
+
+def assert_path(lived: Any, answer: WhoSaw, expected: Any, whole: Any) -> None:
+    """From a version that holds rows, over what was entered, each node made by the one before.
+
+    It may have been entered later than the moment asked about, by a run that others began from.
+    """
+    if not expected.segments | expected.fits:
         assert answer.path == ()
         return
     first, entered, *rest = (node.id for node in answer.path)
@@ -51,7 +72,10 @@ def assert_path(lived: Any, answer: WhoSaw, expected: Any) -> None:
         " ON i.run_id = f.run_id AND i.alias = f.alias"
     )
     assert (entered, first) in [*trained, *fitted]
-    assert any(entered in segments | fits for _, _, segments, fits in expected.runs.values())
+    assert any(entered in segments | fits for _, _, segments, fits in whole.runs.values())
+    assert (entered, *rest)[-1] in (
+        expected.segments | expected.fits | expected.checkpoints | expected.versions
+    )
     follows = set(lived.sql("SELECT id, checkpoint_id FROM segments"))
     follows |= set(lived.sql("SELECT checkpoint_id, version_id FROM model_members"))
     follows |= set(lived.sql("SELECT f.id, s.id FROM fits f JOIN segments s USING (run_id)"))
@@ -69,19 +93,19 @@ def test_who_saw_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
     @settings(max_examples=8)
-    @given(histories.histories())
-    def holds(history: Any) -> None:
-        agree(histories, oracle, history)
+    @given(histories.histories(), MOMENTS)
+    def holds(history: Any, at: int) -> None:
+        agree(histories, oracle, history, at)
 
     holds()
 
 
 @pytest.mark.soak
 def test_who_saw_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
-    def holds(history: Any) -> None:
-        agree(histories, oracle, history)
+    def holds(history: Any, at: int) -> None:
+        agree(histories, oracle, history, at)
 
-    histories.soak(12, holds, histories.histories())
+    histories.soak(12, holds, histories.histories(), MOMENTS)
 
 
 Live = Callable[..., Any]
@@ -161,6 +185,18 @@ def test_the_erased_are_answered_with_request_and_date(live: Live, apply: Any) -
             (1, False, True),
             (2, True, False),
         ]
+
+
+def test_many_cost_no_more_queries_than_one(live: Live) -> None:
+    asked: list[str] = []
+    with live("m") as lived:
+        who_saw(lived.store, "subject", "p1")
+        engine = lived.store.catalogue.engine
+        event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+        who_saw(lived.store, "subject", "p1")
+        one = len(asked)
+        who_saw(lived.store, "subject", [f"p{n}" for n in range(1, 5)])
+        assert len(asked) == 2 * one > 0
 
 
 def test_live_is_the_newest_version_and_what_aliases_publications_and_holds_keep(

@@ -30,31 +30,30 @@ def test_records_are_requested_by_their_ids(trained):
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_ids_come_from_a_file_one_a_line(trained, ending):
     (trained.folder / "ids.txt").write_bytes(b"\xef\xbb\xbf" + ending.join([b"c1", b"c2", b""]))
-    made = trained.ask("request", "add", "--file", "ids.txt", "--kind", "record")
+    made = trained.ask("request", "add", "--records", "ids.txt")
     assert (made["kind"], made["records"]) == ("record", 2)
 
 
 def test_ids_come_from_standard_input(trained):
-    made = trained("request", "add", "--file", "-", "--json", input="p1\np2\n").json
+    made = trained("request", "add", "--subjects", "-", "--json", input="p1\np2\n").json
     assert (made["kind"], made["targets"]) == ("subject", 2)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is empty"),
-        (b"p1\n\np2\n", "line 2 of the file of ids is blank"),
+        (b"\n \n", "is empty"),
         (b"p1\n\xff\n", "line 2 of the file of ids is not UTF-8"),
     ],
 )
 def test_a_file_of_ids_is_refused_by_line(trained, content, said):
-    assert said in trained("request", "add", "--file", "-", input=content, status=2).err
+    assert said in trained("request", "add", "--subjects", "-", input=content, status=2).err
     assert trained.ask("request", "list") == []
 
 
 def test_unknown_ids_are_not_found_and_counted_but_not_repeated(trained):
-    missing = trained("request", "add", "--file", "-", input="p1\nnobody\np2\n", status=3)
-    assert "1 of these 3 subjects (number 2)" in missing.err
+    missing = trained("request", "add", "--subjects", "-", input="p1\n\nnobody\np2\n", status=3)
+    assert "1 of these 3 subjects (line 3)" in missing.err
     assert "nobody" not in missing.err
     assert trained.ask("request", "list") == []
 
@@ -62,11 +61,11 @@ def test_unknown_ids_are_not_found_and_counted_but_not_repeated(trained):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "one of --subject, --record and --file"),
-        (("--subject", "p1", "--record", "c1"), "one of --subject, --record and --file"),
-        (("--subject", "p1", "--kind", "record"), "--kind says what the ids of --file are"),
+        ((), "one of --subject, --record, --subjects and --records"),
+        (("--subject", "p1", "--record", "c1"), "one of --subject, --record,"),
+        (("--subject", "p1", "--subjects", "voices.csv"), "one of --subject, --record,"),
         (("--record", "c1", "--namespace", "x"), "use --dataset"),
-        (("--file", "nowhere.txt"), "No such file"),
+        (("--subjects", "nowhere.txt"), "No such file"),
     ],
 )
 def test_who_is_to_be_forgotten_must_be_clear(trained, words, said):

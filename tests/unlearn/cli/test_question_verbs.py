@@ -66,14 +66,108 @@ def test_an_unknown_id_is_not_found_and_not_repeated(trained, verb, kind):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "one of --subject and --record"),
-        (("--subject", "p1", "--record", "c1"), "one of --subject and --record"),
+        ((), "one of --subject, --record, --subjects and --records"),
+        (("--subject", "p1", "--record", "c1"), "one of --subject, --record,"),
         (("--subject", "p1", "--dataset", "voices"), "use --namespace"),
         (("--record", "c1", "--namespace", "voices"), "use --dataset"),
     ],
 )
 def test_whom_is_asked_about_must_be_clear(trained, verb, words, said):
     assert said in trained(verb, *words, status=2).err
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+def test_several_are_asked_about_as_one_set(trained, verb):
+    (trained.folder / "ids.txt").write_text("p3\r\n\r\np4\r\np3\r\n")
+    answer = trained.ask(verb, "--subjects", "ids.txt")
+    assert (answer["asked"], answer["records"], answer["erased"]) == (2, 4, {})
+    assert sum(run["visits"] for run in answer["runs"]) == 8
+    assert trained.ask(verb, "--subject", "p3", "--subject", "p4") == answer
+    each = [trained.ask(verb, "--subject", name) for name in ("p3", "p4")]
+    assert {run["run"] for run in answer["runs"]} == {r["run"] for a in each for r in a["runs"]}
+    shown = trained(verb, "--subjects", "ids.txt")
+    assert "next: expunge request add --subjects FILE" in shown.err
+    records = trained(verb, "--records", "-", "--json", input="c3\nc4\nc33\nc34\n").json
+    assert {**records, "kind": "subject", "asked": 2} == answer
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+def test_unknown_ids_of_a_file_are_named_by_line(trained, verb):
+    lines = ["p1", "who", "p2", "", "whom", "whose", "p3", ""]
+    (trained.folder / "ids.txt").write_text("\n".join(lines))
+    missing = trained(verb, "--subjects", "ids.txt", status=3)
+    assert "no dataset has 3 of these 6 subjects (line 2, 5–6)" in missing.err
+    assert not {"who", "whom", "whose"} & set(missing.err.replace("\n", " ").split())
+
+
+@pytest.mark.parametrize("verb", ["who-saw", "impact"])
+def test_the_erased_among_several_are_counted(trained, requested, planned, verb):
+    trained("apply", planned, "--on", "debug")
+    answer = trained.ask(verb, "--subject", "p3", "--subject", "p4")
+    assert (answer["asked"], answer["erased"], answer["records"]) == (2, {requested: 1}, 2)
+    alone = trained.ask(verb, "--subject", "p4")
+    assert {**answer, "asked": 1, "erased": {}} == alone
+
+
+def test_a_moment_hides_what_came_later(trained):
+    now = trained.ask("who-saw", "--subject", "p3")
+    (run,) = now["runs"]
+    first = run["first_step"]
+    assert first == run["steps"][0]
+    before = trained.ask("who-saw", "--subject", "p3", "--at", str(first))
+    assert (before["state"], before["steps"], before["path"]) == ("not-trained", {}, [])
+    then = trained.ask("impact", "--subject", "p3", "--at", str(first + 1), "--run", run["run"])
+    assert (then["state"], len(then["segments"]), then["versions"]) == ("trained", 1, [])
+    late = trained("impact", "--subject", "p3", "--at", "99", "--run", run["run"], status=2)
+    assert "was never at 99" in late.err
+    assert "run-0" in trained("who-saw", "--subject", "p3", "--run", "run-0", status=3).err
+
+
+def test_a_batch_is_shown_with_the_records_it_has(trained, requested):
+    seen = trained.ask("who-saw", "--record", "c4")
+    ((run, (step, *_)),) = seen["steps"].items()
+    batch = trained.ask("show", run, "--at", str(step))
+    assert (batch["id"], batch["step"], batch["state"]) == (run, step, "executed")
+    names = [record["id"] for record in batch["records"]]
+    assert "c4" in names
+    assert not {"c3", "c33"} & set(names)
+    assert batch["segment"] in trained("show", run, "--at", str(step)).out
+    traced = trained.ask("lineage", "of", run, "--at", str(step))
+    assert [node["id"] for node in traced["upstream"]] == [batch["version"]]
+    assert [node["kind"] for node in traced["downstream"]] == [
+        "segment", "checkpoint", "model-version"
+    ]  # fmt: skip
+    assert "--at names a batch of a run" in trained("show", "p3", "--at", "1", status=2).err
+    assert "p3" not in trained("lineage", "of", "p3", "--at", "1", status=2).err
+    assert "has no step 999" in trained("show", run, "--at", "999", status=2).err
+
+
+def test_lineage_can_be_asked_in_one_direction_and_drawn(trained):
+    version = trained.ask("model", "list")[0]["version"]
+    whole = trained.ask("lineage", "of", version)
+    assert [node["id"] for node in whole["parts"]] == [version]
+    assert whole["upstream"]
+    assert whole["downstream"] == []
+    assert trained.ask("lineage", "of", version, "--up") == whole
+    assert trained.ask("lineage", "of", version, "--up", "--down") == whole
+    assert trained.ask("lineage", "of", version, "--down")["upstream"] == []
+    for form, begins in (("--tree", "voices v1"), ("--dot", "digraph"), ("--mermaid", "flowchart")):
+        drawn = trained("lineage", "of", version, form).out
+        assert drawn.startswith(begins)
+        assert all(node["id"] in drawn for node in whole["upstream"])
+    shown = trained("lineage", "of", version).out
+    assert all(link["kind"] in shown for link in whole["edges"])
+
+
+@pytest.mark.parametrize("identifier", ["mv-0", "run-0", "dsv-0"])
+def test_the_lineage_of_what_is_not_there_is_not_found(trained, identifier):
+    assert identifier in trained("lineage", "of", identifier, status=3).err
+
+
+def test_a_person_has_no_lineage_and_is_not_repeated(trained):
+    missing = trained("lineage", "of", "p3", status=3)
+    assert "p3" not in missing.err
+    assert "who-saw" in missing.err
 
 
 def test_an_id_in_two_namespaces_is_ambiguous_until_one_is_named(trained):
