@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from lineage.data.closure import Closure, closure
 from lineage.data.identity import Positions
-from lineage.provenance.exposure import Exposure, exposures
-from lineage.provenance.graph import edges, reached
-from lineage.provenance.model import NodeKind, kind_of
+from lineage.provenance.chains import chains
+from lineage.provenance.exposure import Exposure, exposures_among
+from lineage.provenance.graph import edges_between, reached
+from lineage.provenance.model import NodeKind, by_kind
 from lineage.store import Store
 
 
@@ -30,19 +31,17 @@ class Impact:
 def impact(store: Store, positions: Positions) -> Impact:
     """Walk influence from records (dataset id → positions) to its end; complete or an error."""
     affected = closure(store, positions)
-    entered = tuple(exposures(store, affected.everything))
-    sources = [node for each in entered for node in (*each.segments, *each.fits)]
     with store.catalogue.read() as session:
-        tainted = reached(edges(session), sources)
-    kinds: dict[NodeKind, set[str]] = {kind: set() for kind in NodeKind}
-    for node in tainted:
-        kinds[kind_of(node)].add(node)
+        runs, links = chains(session), list(edges_between(session))
+    entered = tuple(exposures_among(runs, store, affected.everything))
+    sources = [node for each in entered for node in (*each.segments, *each.fits)]
+    tainted = by_kind(reached(links, sources, runs))
     return Impact(
         affected,
         entered,
-        frozenset(kinds[NodeKind.SEGMENT]),
-        frozenset(kinds[NodeKind.FIT]),
-        frozenset(kinds[NodeKind.CHECKPOINT]),
-        frozenset(kinds[NodeKind.MODEL_VERSION]),
-        frozenset(kinds[NodeKind.PUBLICATION]),
+        tainted[NodeKind.SEGMENT],
+        tainted[NodeKind.FIT],
+        tainted[NodeKind.CHECKPOINT],
+        tainted[NodeKind.MODEL_VERSION],
+        tainted[NodeKind.PUBLICATION],
     )

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
+from lineage.provenance.chains import Chain, chains
 from lineage.schedule import Schedule, shards_of
 from lineage.store import Store
 from lineage.training.recording import schedule_of
@@ -40,7 +40,16 @@ class Exposure:
 def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
     """Every run that some of these records (dataset id → positions) entered; complete."""
     with store.catalogue.read() as session:
-        plans = list(_runs_over(session, records.keys()))
+        runs = chains(session)
+    return exposures_among(runs, store, records)
+
+
+def exposures_among(
+    runs: Iterable[Chain], store: Store, records: Mapping[str, BitMap]
+) -> list[Exposure]:
+    """The same for runs that were read before."""
+    with store.catalogue.read() as session:
+        plans = list(_runs_over(session, records.keys(), runs))
     versions: dict[str, Version] = {}
     found = []
     for each in plans:
@@ -48,7 +57,7 @@ def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
             if version_id not in versions:
                 versions[version_id] = open_version(store, version_id)
         salt = versions[each.inputs[each.spec.train]].salt
-        schedule = schedule_of(store, each.id, each.spec, salt)
+        schedule = schedule_of(store, each.chain.run_id, each.spec, salt)
         exposure = _exposure(each, schedule, versions, records)
         if exposure is not None:
             found.append(exposure)
@@ -79,25 +88,16 @@ def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...
 class _RunRecord:
     """A run, as far as exposure depends on it."""
 
-    id: str
     spec: RunSpec
     first_step: int
     inputs: Mapping[str, str]
     fits: tuple[tables.Fit, ...]
-    segments: tuple["_Lap", ...]
-    ends: NDArray[np.int64]
+    chain: Chain
 
 
-class _Lap(NamedTuple):
-    """A segment: its steps from ``first_step`` to ``end``, of which some were ``skipped``."""
-
-    id: str
-    first_step: int
-    skipped: int
-    end: int
-
-
-def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
+def _runs_over(
+    session: Session, datasets: Iterable[str], runs: Iterable[Chain]
+) -> Iterator[_RunRecord]:
     touched = (
         select(tables.RunInput.run_id)
         .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
@@ -106,31 +106,22 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
     )
     given: dict[str, dict[str, str]] = defaultdict(dict)
     fits: dict[str, list[tables.Fit]] = defaultdict(list)
-    laps: dict[str, list[_Lap]] = defaultdict(list)
     for each in session.scalars(select(tables.RunInput).where(tables.RunInput.run_id.in_(touched))):
         given[each.run_id][each.alias] = each.version_id
     for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(touched))):
         fits[fit.run_id].append(fit)
-    segment, checkpoint = tables.Segment, tables.Checkpoint
-    for run_id, lap, first_step, skipped, end in session.execute(
-        select(segment.run_id, segment.id, segment.first_step, segment.skipped, checkpoint.step)
-        .join(checkpoint, checkpoint.id == segment.checkpoint_id)
-        .where(segment.run_id.in_(touched))
-        .order_by(segment.run_id, checkpoint.step)
-    ):
-        laps[run_id].append(_Lap(lap, first_step, skipped, end))
+    left = {chain.run_id: chain for chain in runs}
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
     ):
-        yield _RunRecord(
-            run.id,
-            RunSpec.model_validate(run.specification),
-            run.first_step,
-            given[run.id],
-            tuple(fits[run.id]),
-            tuple(laps[run.id]),
-            np.array([lap.end for lap in laps[run.id]], np.int64),
-        )
+        if run.id in left:
+            yield _RunRecord(
+                RunSpec.model_validate(run.specification),
+                run.first_step,
+                given[run.id],
+                tuple(fits[run.id]),
+                left[run.id],
+            )
 
 
 def _exposure(
@@ -141,7 +132,8 @@ def _exposure(
 ) -> Exposure | None:
     version = versions[run.inputs[run.spec.train]]
     rows = _rows(version, records)
-    done = int(run.ends[-1]) if len(run.ends) else 0
+    ends = np.array(run.chain.ends, np.int64)
+    done = int(ends[-1]) if len(ends) else 0
     visits = schedule.visits(version.present.records.take(rows))
     executed = (visits.steps >= run.first_step) & (visits.steps < done)
     executed &= ~np.isin(visits.steps, _skipped(run, schedule, version))
@@ -151,14 +143,14 @@ def _exposure(
     )
     if not len(reached) and not fits:
         return None
-    entered = np.unique(np.searchsorted(run.ends, reached, side="right"))
+    entered = np.unique(np.searchsorted(ends, reached, side="right"))
     return Exposure(
-        run.id,
+        run.chain.run_id,
         version.id,
         run.spec.schedule.shard,
         np.unique(steps),
         len(reached),
-        tuple(run.segments[index].id for index in entered),
+        tuple(run.chain.segments[index] for index in entered),
         fits,
     )
 
@@ -181,14 +173,15 @@ def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[n
     Rows erased since make other steps look as small. A segment with more small steps than it
     passed over has none here: an answer may then name a step too many, never one too few.
     """
-    if not any(segment.skipped for segment in run.segments):
+    chain = run.chain
+    if not any(chain.skipped):
         return np.empty(0, np.int64)
     records = version.present.records
     sizes = schedule.sizes(records)
     small = np.flatnonzero(sizes < run.spec.min_batch)
     skipped = [np.empty(0, np.int64)]
-    for lap in run.segments:
-        mine = small[(small >= lap.first_step) & (small < lap.end)]
-        if len(mine) == lap.skipped:
+    for first, end, passed in zip(chain.first_steps, chain.ends, chain.skipped, strict=True):
+        mine = small[(small >= first) & (small < end)]
+        if len(mine) == passed:
             skipped.append(mine)
     return np.concatenate(skipped)
