@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
 
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import Name, Watched, noting
+from lineage.integrations.torch.noting import Name, Watched, noted
 from lineage.store import Store
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Stateful
@@ -55,8 +55,7 @@ class Observation:
         Raises:
             ProgramError: without ``record``, the dataset cannot be matched.
         """
-        noted = noting(loader, self._run.locator, record)
-        return Watched(noted, self._run.draw, late=ahead)
+        return Watched(noted(loader, self._run.locator, record), self._run.draw, late=ahead)
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.
