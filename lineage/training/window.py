@@ -66,7 +66,7 @@ class Window:
 
         Where none was drawn since its step before, it learned from the same ones again.
         """
-        lost: Sequence[Drawn] = ()
+        lost: list[Drawn] = []
         learned = self._drawn
         if self._kept or self._lost:  # which is rare, and the loop waits for us
             again = [batch for batch in self._last if batch in self._kept]

@@ -59,26 +59,23 @@ def noting(
 def noted(
     loader: DataLoader[Any], locator: Locator, record: Name | None
 ) -> "DataLoader[Noted] | Listed":
-    """The same, by the lists that batches are made of where these say what will come.
-
-    A dataset that is chosen from another may be chosen anew, which its workers do not learn of.
+    """The same, by the lists that batches are made of where that is as sure, and costs less.
 
     Raises:
         ProgramError: without ``record``, its items are not those of the registered dataset.
     """
-    plain = record is None and not isinstance(loader.dataset, IterableDataset)
-    chosen = isinstance(loader.dataset, Subset) and loader.num_workers
-    if plain and loader.batch_sampler is not None and loader.in_order and not chosen:
-        _check_countable(loader, locator)
-        return Listed(loader, locator)
-    return noting(loader, locator, record)
+    streams = isinstance(loader.dataset, IterableDataset)
+    if loader.num_workers or streams or record is not None or loader.batch_sampler is None:
+        return noting(loader, locator, record)
+    _check_countable(loader, locator)
+    return Listed(loader, locator)
 
 
 class Listed:
-    """A loader of batches, each with the rows of the list that it was made of.
+    """A loader without workers, whose batches come with the rows of the list each is made of.
 
-    Batches come out in the order in which their lists are drawn, however far workers read ahead. So
-    nothing travels with the samples, and rows become positions only where they are written down.
+    A list is drawn and at once read, so nothing has to travel with its samples. Workers read later,
+    in another process, where the list, the dataset and the order of batches may be others by then.
     """
 
     def __init__(self, loader: DataLoader[Any], locator: Locator) -> None:

@@ -1,6 +1,6 @@
 """Watching a loop of plain PyTorch: its loaders, its gradients, its optimizers.
 
-Positions travel with the batch, through worker processes too, so it does not matter how far a
+Records travel with the batch, through worker processes too, so it does not matter how far a
 loader reads ahead. What the loop does with a batch is seen from hooks of torch.
 """
 
