@@ -1,7 +1,9 @@
 """Time what watching a torch loop adds to each step of about 5 ms, beside the same loop unwatched.
 
-Two equal networks are trained in turns of 32 steps: one on a watched loader, one on a loader of its
-own, both of batches of 256 from a ``TensorDataset``. One thread computes, as overhead.py does it.
+Two equal networks are trained step by step in turn: one on a watched loader, one on a loader of its
+own, both of batches of 256 from a ``TensorDataset``; the two change places after half of the time,
+since where a network lies in memory costs more than recording. Figures are medians of differences
+between neighbouring steps. One thread computes, as overhead.py does it.
 
 python benchmarks/watching.py [--json out.json]
 """
@@ -11,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
@@ -27,7 +30,7 @@ from lineage.integrations.torch import observe
 from storage.exposures import Log
 
 RECORDS, FEATURES, WIDTH, BATCH = 100_000, 64, 256, 256
-STEPS, TURN, WARM = 4_096, 32, 64
+STEPS, WARM = 4_096, 64
 APPEND, APPEND_P99, SHARE = 5.0, 50.0, 1.0
 
 
@@ -45,16 +48,15 @@ class Side:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
         self.laps: list[tuple[float, float]] = []
 
-    def steps(self, batches: Iterator[Any], count: int) -> None:
-        for _ in range(count):
-            began = time.perf_counter_ns()
-            x, y = next(batches)
-            loaded = time.perf_counter_ns()
-            loss = nn.functional.cross_entropy(self.model(x), y)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.laps.append(((loaded - began) / 1e3, (time.perf_counter_ns() - loaded) / 1e3))
+    def step(self, batches: Iterator[Any]) -> None:
+        began = time.perf_counter_ns()
+        x, y = next(batches)
+        loaded = time.perf_counter_ns()
+        loss = nn.functional.cross_entropy(self.model(x), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.laps.append(((loaded - began) / 1e3, (time.perf_counter_ns() - loaded) / 1e3))
 
 
 class Appending:
@@ -85,7 +87,16 @@ def measure(store: lineage.Store, folder: Path, steps: int) -> dict[str, float]:
     data = TensorDataset(torch.randn(RECORDS, FEATURES), torch.randint(0, 10, (RECORDS,)))
     pq.write_table(pa.table({"row": np.arange(RECORDS)}), folder / "rows.parquet")
     lineage.add_dataset(store, "rows", folder / "rows.parquet")
-    ours, own, appending = Side(), Side(), Appending()
+    one, other = Side(), Side()
+    halves = [half(store, data, *sides, steps=steps // 2) for sides in ((one, other), (other, one))]
+    return {column: mean(each[column] for each in halves) for column in halves[0]}
+
+
+def half(
+    store: lineage.Store, data: TensorDataset, ours: Side, own: Side, steps: int
+) -> dict[str, float]:
+    """One side is watched, and the other on its own."""
+    ours.laps, own.laps, appending = [], [], Appending()
     with (
         appending.timed,
         observe(store, "rows", "watched", optimizer=ours.optimizer, model=ours.model) as run,
@@ -93,9 +104,10 @@ def measure(store: lineage.Store, folder: Path, steps: int) -> dict[str, float]:
         watched = again_and_again(run.watch(loader_of(data)))
         unwatched = again_and_again(loader_of(data))
         others = time.process_time() - time.thread_time()
-        for _ in range(0, steps + WARM, TURN):
-            ours.steps(watched, TURN)
-            own.steps(unwatched, TURN)
+        for number in range(steps + WARM):
+            pair = (ours, watched), (own, unwatched)
+            for side, batches in pair if number % 2 else pair[::-1]:
+                side.step(batches)
         others = time.process_time() - time.thread_time() - others
         ended = time.perf_counter()
     closing = time.perf_counter() - ended
@@ -108,15 +120,14 @@ def measure(store: lineage.Store, folder: Path, steps: int) -> dict[str, float]:
 
 def split(ours: Side, own: Side, appending: Appending) -> dict[str, float]:
     """Medians, in microseconds a step."""
-    (loading, learning), (own_loading, own_learning) = (
-        np.median(side.laps[WARM:], axis=0) for side in (ours, own)
-    )
-    whole, own_whole = (np.median(np.sum(side.laps[WARM:], axis=1)) for side in (ours, own))
+    laps = np.array(own.laps[WARM:])
+    added = np.array(ours.laps[WARM:]) - laps
+    loading, learning = np.median(added, axis=0)
     return {
-        "own_step_us": float(own_whole),
-        "added_us": float(whole - own_whole),
-        "loading_us": float(loading - own_loading),
-        "learning_us": float(learning - own_learning),
+        "own_step_us": float(np.median(laps.sum(axis=1))),
+        "added_us": float(np.median(added.sum(axis=1))),
+        "loading_us": float(loading),
+        "learning_us": float(learning),
         "append_us": float(np.median(appending.laps[WARM:])),
         "append_p99_us": float(np.percentile(appending.laps[WARM:], 99)),
     }

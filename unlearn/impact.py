@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lineage.data.closure import Closure, closure
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import Exposure
-from lineage.provenance.model import NodeKind, kind_of
+from lineage.provenance.model import NodeKind, by_kind
 from lineage.provenance.reach import NOW, Moment, reach
 from lineage.store import Store
 
@@ -35,15 +35,13 @@ def impact(store: Store, positions: Positions, moment: Moment = NOW) -> Impact:
     """
     affected = closure(store, positions)
     came = reach(store, affected.everything, moment)
-    kinds: dict[NodeKind, set[str]] = {kind: set() for kind in NodeKind}
-    for node in came.nodes:
-        kinds[kind_of(node)].add(node)
+    tainted = by_kind(came.nodes)
     return Impact(
         affected,
         came.entered,
-        frozenset(kinds[NodeKind.SEGMENT]),
-        frozenset(kinds[NodeKind.FIT]),
-        frozenset(kinds[NodeKind.CHECKPOINT]),
-        frozenset(kinds[NodeKind.MODEL_VERSION]),
-        frozenset(kinds[NodeKind.PUBLICATION]),
+        tainted[NodeKind.SEGMENT],
+        tainted[NodeKind.FIT],
+        tainted[NodeKind.CHECKPOINT],
+        tainted[NodeKind.MODEL_VERSION],
+        tainted[NodeKind.PUBLICATION],
     )

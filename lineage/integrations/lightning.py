@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import Name, Watched, noting
+from lineage.integrations.torch.noting import Name, Watched, noted
 from lineage.integrations.torch.observed import Gradients, numbered
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training.batch import Handle
+from lineage.training.locate import Rows
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Run, Stateful
 from lineage.training.watching import observe as observe_loop
@@ -32,7 +33,7 @@ class Observer(Callback):
     def __init__(self, run: Observed, hooks: ExitStack) -> None:
         self._run = run
         self._hooks = hooks
-        self._fetched: deque[Positions] = deque()
+        self._fetched: deque[Positions | Rows] = deque()
 
     @property
     def id(self) -> str:
@@ -45,8 +46,8 @@ class Observer(Callback):
         Raises:
             ProgramError: without ``record``, the dataset cannot be matched.
         """
-        noted = noting(loader, self._run.locator, record)
-        return Watched(noted, self._fetched.append, self._fetched.clear)
+        loads = noted(loader, self._run.locator, record)
+        return Watched(loads, self._fetched.append, self._fetched.clear)
 
     def on_train_start(
         self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"

@@ -5,12 +5,13 @@ segment stands for all batches between two checkpoints.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import networkx as nx
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
+from lineage.provenance.chains import Chain, chains
 from lineage.provenance.model import SEMANTICS, EdgeKind, Node, NodeKind, Semantics
 from storage.catalogue import tables
 
@@ -42,8 +43,10 @@ def influence(view: "nx.DiGraph[str]") -> "nx.DiGraph[str]":
     return kept
 
 
-def reached(links: Iterable[Edge], sources: Iterable[str]) -> set[str]:
-    """The sources and everything they influence, however far away.
+def reached(
+    links: Iterable[Edge], sources: Iterable[str], runs: Collection[Chain] = ()
+) -> set[str]:
+    """The sources and everything they influence, however far away, along edges and through runs.
 
     One pass suffices where each edge comes after those that lead to its start, and a second one
     makes sure of it.
@@ -53,6 +56,8 @@ def reached(links: Iterable[Edge], sources: Iterable[str]) -> set[str]:
     before = -1
     while before < len(found):
         before = len(found)
+        for run in runs:
+            found.update(run.reached(found))
         for start, end in taint:
             if start in found:
                 found.add(end)
@@ -60,11 +65,20 @@ def reached(links: Iterable[Edge], sources: Iterable[str]) -> set[str]:
 
 
 def edges(session: Session) -> Iterator[Edge]:
-    """Every edge, in the order of time: after those that lead to its start.
+    """Every edge, in the order of time: after those that lead to its start."""
+    yield from _transforms(session)
+    yield from _laps(session)
+    yield from _models(session)
 
-    Plain columns and no objects: a hundred thousand are read in tenths of a second.
-    """
-    transform, member, publication = tables.Transform, tables.ModelMember, tables.Publication
+
+def edges_between(session: Session) -> Iterator[Edge]:
+    """The edges that taint and are in no run: what `reached` needs beside the chains of all."""
+    yield from _transforms(session)
+    yield from _models(session)
+
+
+def _transforms(session: Session) -> Iterator[Edge]:
+    transform = tables.Transform
     before, after = tables.DatasetVersion, aliased(tables.DatasetVersion)
     for earlier, later in session.execute(
         select(before.id, after.id).join(after, after.parent_id == before.id)
@@ -75,7 +89,10 @@ def edges(session: Session) -> Iterator[Edge]:
     ):
         yield given, made_by, EdgeKind.READS
         yield made_by, made, EdgeKind.WRITES
-    yield from _laps(session)
+
+
+def _models(session: Session) -> Iterator[Edge]:
+    member, publication = tables.ModelMember, tables.Publication
     for checkpoint, version in session.execute(select(member.checkpoint_id, member.version_id)):
         yield checkpoint, version, EdgeKind.MEMBER
     for version, given_to in session.execute(select(publication.version_id, publication.id)):
@@ -84,47 +101,33 @@ def edges(session: Session) -> Iterator[Edge]:
 
 def _laps(session: Session) -> Iterator[Edge]:
     """The edges around segments, run after run as they began, and of what was fitted for them."""
-    run, segment, checkpoint = tables.Run, tables.Segment, tables.Checkpoint
-    before: dict[str, str | None] = {
-        row.id: row.start_id for row in session.execute(select(run.id, run.start_id))
-    }
     inputs, trained = _inputs(session)
-    fits: dict[str, list[str]] = defaultdict(list)
-    for run_id, alias, fit in session.execute(
-        select(tables.Fit.run_id, tables.Fit.alias, tables.Fit.id)
-    ):
-        fits[run_id].append(fit)
-        yield inputs[run_id, alias], fit, EdgeKind.FITTED_ON
+    fit = tables.Fit
+    for run_id, alias, fitted in session.execute(select(fit.run_id, fit.alias, fit.id)):
+        yield inputs[run_id, alias], fitted, EdgeKind.FITTED_ON
     evaluation = tables.Evaluation
     measured: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for run_id, alias, step in session.execute(
         select(evaluation.run_id, evaluation.alias, evaluation.step)
     ):
         measured[run_id].append((step, inputs[run_id, alias]))
-    given: dict[str, set[str]] = defaultdict(set)
-    models = tables.RunModel
-    for run_id, member in session.execute(select(models.run_id, models.checkpoint_id)):
-        given[run_id].add(member)
-    for run_id, lap, first, made, last in session.execute(
-        select(run.id, segment.id, segment.first_step, checkpoint.id, checkpoint.step)
-        .join(segment, segment.run_id == run.id)
-        .join(checkpoint, checkpoint.id == segment.checkpoint_id)
-        .order_by(run.created_at, run.id, checkpoint.step)
-    ):
-        previous = before[run_id]
-        if previous is not None:
-            yield previous, lap, EdgeKind.CONTINUES
-        before[run_id] = made
-        for member in given.get(run_id, ()):
-            yield member, lap, EdgeKind.GIVEN
-        if run_id in trained:
-            yield trained[run_id], lap, EdgeKind.TRAINS
-        for fit in fits.get(run_id, ()):
-            yield fit, lap, EdgeKind.FEEDS
-        for step, version in measured.get(run_id, ()):
-            if first <= step <= last:
-                yield version, lap, EdgeKind.MEASURES
-        yield lap, made, EdgeKind.PRODUCES
+    for run in chains(session):
+        previous = run.start
+        laps = zip(run.segments, run.first_steps, run.checkpoints, run.ends, strict=True)
+        for lap, first, made, last in laps:
+            if previous is not None:
+                yield previous, lap, EdgeKind.CONTINUES
+            previous = made
+            for member in run.given:
+                yield member, lap, EdgeKind.GIVEN
+            if run.run_id in trained:
+                yield trained[run.run_id], lap, EdgeKind.TRAINS
+            for fed in run.fits:
+                yield fed, lap, EdgeKind.FEEDS
+            for step, version in measured.get(run.run_id, ()):
+                if first <= step <= last:
+                    yield version, lap, EdgeKind.MEASURES
+            yield lap, made, EdgeKind.PRODUCES
 
 
 def _inputs(session: Session) -> tuple[dict[tuple[str, str], str], dict[str, str]]:

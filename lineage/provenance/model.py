@@ -1,5 +1,6 @@
 """The kinds of nodes and edges of the provenance graph, and what each edge means for deletion."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,18 @@ def kind_of(identifier: str) -> NodeKind:
     <NodeKind.SEGMENT: 'segment'>
     """
     return _PREFIXES[identifier.partition("-")[0]]
+
+
+def by_kind(identifiers: Iterable[str]) -> dict[NodeKind, frozenset[str]]:
+    """Nodes by their kind; every kind is there.
+
+    >>> by_kind(["seg-1", "ckpt-1", "seg-2"])[NodeKind.SEGMENT] == {"seg-1", "seg-2"}
+    True
+    """
+    found: dict[str, list[str]] = {prefix: [] for prefix in _PREFIXES}
+    for each in identifiers:
+        found[each.partition("-")[0]].append(each)
+    return {_PREFIXES[prefix]: frozenset(each) for prefix, each in found.items()}
 
 
 class Semantics(StrEnum):

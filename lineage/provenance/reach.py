@@ -7,8 +7,9 @@ from pyroaring import BitMap
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
+from lineage.provenance.chains import chains
 from lineage.provenance.exposure import Exposure, exposures
-from lineage.provenance.graph import edges, reached
+from lineage.provenance.graph import edges, edges_between, reached
 from lineage.provenance.history import history
 from lineage.provenance.model import SEMANTICS, NodeKind, Semantics, kind_of
 from lineage.store import Store
@@ -54,7 +55,7 @@ def reach(store: Store, records: Mapping[str, BitMap], moment: Moment = NOW) -> 
     origins = _entries(everything)
     with store.catalogue.read() as session:
         if moment == NOW:
-            tainted = reached(edges(session), origins)
+            tainted = reached(edges_between(session), origins, chains(session))
             return Reach(everything, frozenset(tainted), frozenset(origins))
         if moment.run is not None:
             _require_done(session, moment.run, moment.at)

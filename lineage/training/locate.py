@@ -1,6 +1,8 @@
 """From what a loader hands out to positions: by row, or by the id of a record."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +58,20 @@ class Locator:
         found[known] = self._by_key[places[known]]
         found[[each is None for each in ids]] = MISSING
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of present records (n,); as an array they are positions."""
+
+    locator: Locator
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "Rows":
+        return Rows(self.locator, self.rows[part])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Positions:
+        return self.locator.rows(self.rows)

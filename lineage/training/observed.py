@@ -18,7 +18,7 @@ from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
 from lineage.training.given import Members
 from lineage.training.lap import Lap
-from lineage.training.locate import MISSING, Locator
+from lineage.training.locate import MISSING, Locator, Rows
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Stateful
 from lineage.training.team import Team
@@ -105,16 +105,16 @@ class Observed:
         self._windows.append(window)
         return window
 
-    def draw(self, positions: Positions) -> None:
-        """A batch was handed to the loop: the positions of its records, from the locator.
+    def draw(self, records: Positions | Rows) -> None:
+        """A batch was handed to the loop: its records, from the locator.
 
         Raises:
             UnknownRecordError: one of them is not known, and that stops training.
         """
-        if len(positions) and positions.min() < 0:
-            positions = self._known(positions)
+        if not isinstance(records, Rows) and len(records) and records.min() < 0:
+            records = self._known(records)
         self._drawn += 1
-        batch = Drawn(positions)
+        batch = Drawn(records)
         for window in self._windows:
             window.draw(batch)
 

@@ -52,7 +52,7 @@ class Window:
         """
         if afresh and self._drawn and self._drawn[-1] not in self._held:
             self._lost |= self._held
-        else:
+        elif self._held:
             self._kept.update(self._held.intersection(self._last))
         self._held.update(self._drawn or self._last)
 
@@ -66,11 +66,16 @@ class Window:
 
         Where none was drawn since its step before, it learned from the same ones again.
         """
-        again = [batch for batch in self._last if batch in self._kept]
-        lost = [batch for batch in self._drawn if batch in self._lost]
-        learned = [batch for batch in (*again, *self._drawn) if batch not in self._lost]
+        lost: list[Drawn] = []
+        learned = self._drawn
+        if self._kept or self._lost:  # which is rare, and the loop waits for us
+            again = [batch for batch in self._last if batch in self._kept]
+            lost = [batch for batch in self._drawn if batch in self._lost]
+            learned = [batch for batch in (*again, *self._drawn) if batch not in self._lost]
         self._last = learned or self._last
-        self._drawn, self._held, self._kept, self._lost = [], set(), set(), set()
+        self._drawn = []
+        for gone in (self._held, self._kept, self._lost):
+            gone.clear()
         for batch in learned:
             batch.learned = True
         return lost, self._last

@@ -11,6 +11,7 @@ from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,14 @@ PAUSE = 0.25
 FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, RecordingError)
 """What can go wrong on the thread; each is kept for `seal`, which would wait for ever without."""
 
-Records = NDArray[np.integer] | Sequence[int]
-"""Positions of the records of a batch, in order."""
+
+class Records(Protocol):
+    """Positions of the records of a batch, in order: numbers, or what NumPy makes an array of."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Any: ...
+
 
 _Batch = tuple[int, Records, bool]
 

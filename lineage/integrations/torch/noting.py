@@ -1,6 +1,7 @@
 """Loaders whose batches carry the positions of their records, whatever reads them ahead."""
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lineage.errors import ProgramError
 from lineage.schedule.contract import Positions
-from lineage.training.locate import Locator
+from lineage.training.locate import Locator, Rows
 
 Name = str | Callable[[Any], object]
 """What names the record of a sample: a key of it, or a function from it to an id or a list."""
@@ -55,6 +56,72 @@ def noting(
     return changed(loader, dataset=dataset, collate_fn=_Collated(loader.collate_fn, locate))
 
 
+def noted(
+    loader: DataLoader[Any], locator: Locator, record: Name | None
+) -> "DataLoader[Noted] | Listed":
+    """The same, by the lists that batches are made of where that is as sure, and costs less.
+
+    Raises:
+        ProgramError: without ``record``, its items are not those of the registered dataset.
+    """
+    streams = isinstance(loader.dataset, IterableDataset)
+    if loader.num_workers or streams or record is not None or loader.batch_sampler is None:
+        return noting(loader, locator, record)
+    _check_countable(loader, locator)
+    return Listed(loader, locator)
+
+
+class Listed:
+    """A loader without workers, whose batches come with the rows of the list each is made of.
+
+    A list is drawn and at once read, so nothing has to travel with its samples. Workers read later,
+    in another process, where the list, the dataset and the order of batches may be others by then.
+    """
+
+    def __init__(self, loader: DataLoader[Any], locator: Locator) -> None:
+        self._lists = _Lists(loader.batch_sampler, _by_row(loader.dataset))
+        self._loader = changed(loader, batch_sampler=self._lists)
+        self._locator = locator
+
+    def __iter__(self) -> Iterator[tuple[Rows, Any]]:
+        batches = iter(self._loader)
+        drawn = self._lists.drawn
+        for batch in batches:
+            yield Rows(self._locator, drawn.popleft()), batch
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+class _Lists:
+    """A batch sampler whose lists are kept; ``drawn`` are those of the newest iterator."""
+
+    def __init__(self, batches: Any, names: "Names") -> None:
+        self._batches = batches
+        self._names = names
+        self.drawn: deque[Sequence[Any]] = deque()
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        self.drawn = deque()
+        return self._kept(iter(self._batches), self.drawn)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
+
+    def _kept(
+        self, batches: Iterator[Sequence[Any]], drawn: deque[Sequence[Any]]
+    ) -> Iterator[Sequence[Any]]:
+        for indexes in batches:
+            drawn.append(tuple(self._names(indexes, ())))  # a sampler may use its list again
+            yield indexes
+
+
 class Watched:
     """A noting loader that hands out the batches, and tells ``draw`` whose records they have.
 
@@ -64,8 +131,8 @@ class Watched:
 
     def __init__(
         self,
-        loader: DataLoader[Noted],
-        draw: Callable[[Positions], object],
+        loader: "DataLoader[Noted] | Listed",
+        draw: Callable[[Any], object],
         begin: Callable[[], object] = lambda: None,
         *,
         late: bool = False,
@@ -77,12 +144,12 @@ class Watched:
 
     def __iter__(self) -> Iterator[Any]:
         self._begin()
-        for positions, batch in self._loader:
+        for records, batch in self._loader:
             if not self._late:
-                self._draw(positions)
+                self._draw(records)
             yield batch
             if self._late:
-                self._draw(positions)
+                self._draw(records)
 
     def __len__(self) -> int:
         return len(self._loader)

@@ -1,6 +1,6 @@
 """Watching a loop of plain PyTorch: its loaders, its gradients, its optimizers.
 
-Positions travel with the batch, through worker processes too, so it does not matter how far a
+Records travel with the batch, through worker processes too, so it does not matter how far a
 loader reads ahead. What the loop does with a batch is seen from hooks of torch.
 """
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
 
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import Name, Watched, noting
+from lineage.integrations.torch.noting import Name, Watched, noted
 from lineage.store import Store
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Stateful
@@ -55,8 +55,7 @@ class Observation:
         Raises:
             ProgramError: without ``record``, the dataset cannot be matched.
         """
-        noted = noting(loader, self._run.locator, record)
-        return Watched(noted, self._run.draw, late=ahead)
+        return Watched(noted(loader, self._run.locator, record), self._run.draw, late=ahead)
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 
 from lineage.data.closure import closure
 from lineage.data.identity import resolve
+from lineage.provenance.chains import chains
 from lineage.provenance.exposure import exposures
 from lineage.provenance.graph import edges as links
-from lineage.provenance.graph import graph, influence, reached
+from lineage.provenance.graph import edges_between, graph, influence, reached
 from lineage.provenance.model import SEMANTICS, EdgeKind, NodeKind, Semantics
 from lineage.training.ensemble import Recipe
 from storage.catalogue import tables
@@ -100,8 +101,11 @@ def seen(
         found = exposures(lived.store, closure(lived.store, positions).everything)
         with lived.store.catalogue.read() as session:
             view, every = graph(session), list(links(session))
+            between, runs = list(edges_between(session)), chains(session)
         sources = [node for each in found for node in (*each.segments, *each.fits)]
-        yield Seen(lived, view, reached(every, sources))
+        tainted = reached(every, sources)
+        assert reached(between, sources, runs) == tainted
+        yield Seen(lived, view, tainted)
 
 
 LAPS = (
