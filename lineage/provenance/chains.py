@@ -20,8 +20,8 @@ class Chain:
     """What a run left, in order: lap ``i`` is segment ``i``, which made checkpoint ``i``.
 
     The lap has the steps from ``first_steps[i]`` to ``ends[i]``, of which ``skipped[i]`` had too
-    few records. ``start`` is the checkpoint that the run went on from; ``given`` are those of models
-    that it read, and ``fits`` the artefacts that were fitted for it: both were fed to all of it.
+    few records. ``start`` is the checkpoint that the run went on from; ``given`` are those of
+    models that it read, and ``fits`` the artefacts that were fitted for it: all of it has them.
     """
 
     run_id: str
