@@ -7,6 +7,7 @@ from lineage.data.identity import Positions
 from lineage.provenance.exposure import Exposure, exposures
 from lineage.provenance.graph import edges, reached
 from lineage.provenance.model import NodeKind, kind_of
+from lineage.provenance.renewal import renewed
 from lineage.store import Store
 
 
@@ -15,7 +16,8 @@ class Impact:
     """What some records influenced.
 
     ``exposures`` say how they entered runs; the sets hold ids of graph nodes, the direct ones and
-    all that follow from them, whether they still exist or not.
+    all that follow from them, whether they still exist or not. Among them is what would be
+    otherwise because a group makes other rows without the records.
     """
 
     closure: Closure
@@ -32,6 +34,7 @@ def impact(store: Store, positions: Positions) -> Impact:
     affected = closure(store, positions)
     entered = tuple(exposures(store, affected.everything))
     sources = [node for each in entered for node in (*each.segments, *each.fits)]
+    sources += renewed(store, affected)
     with store.catalogue.read() as session:
         tainted = reached(edges(session), sources)
     kinds: dict[NodeKind, set[str]] = {kind: set() for kind in NodeKind}

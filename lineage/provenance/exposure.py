@@ -40,7 +40,7 @@ class Exposure:
 def exposures(store: Store, records: Mapping[str, BitMap]) -> list[Exposure]:
     """Every run that some of these records (dataset id → positions) entered; complete."""
     with store.catalogue.read() as session:
-        plans = list(_runs_over(session, records.keys()))
+        plans = list(runs_over(session, records.keys()))
     versions: dict[str, Version] = {}
     found = []
     for each in plans:
@@ -76,7 +76,7 @@ def incomplete_runs(session: Session, datasets: Iterable[str]) -> tuple[str, ...
 
 
 @dataclass(frozen=True)
-class _RunRecord:
+class RunRecord:
     """A run, as far as exposure depends on it."""
 
     id: str
@@ -97,7 +97,8 @@ class _Lap(NamedTuple):
     end: int
 
 
-def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord]:
+def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[RunRecord]:
+    """The runs that were given versions of these datasets."""
     touched = (
         select(tables.RunInput.run_id)
         .join(tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id)
@@ -122,7 +123,7 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(touched)).order_by(tables.Run.created_at)
     ):
-        yield _RunRecord(
+        yield RunRecord(
             run.id,
             RunSpec.model_validate(run.specification),
             run.first_step,
@@ -134,7 +135,7 @@ def _runs_over(session: Session, datasets: Iterable[str]) -> Iterator[_RunRecord
 
 
 def _exposure(
-    run: _RunRecord,
+    run: RunRecord,
     schedule: Schedule,
     versions: Mapping[str, Version],
     records: Mapping[str, BitMap],
@@ -175,7 +176,7 @@ def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> b
     return bool((shards == spec.schedule.shard).any())
 
 
-def _skipped(run: _RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
+def _skipped(run: RunRecord, schedule: Schedule, version: Version) -> NDArray[np.int64]:
     """Steps of a run that had too few records to be executed.
 
     Rows erased since make other steps look as small. A segment with more small steps than it

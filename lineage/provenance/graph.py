@@ -64,11 +64,10 @@ def edges(session: Session) -> Iterator[Edge]:
 
     Plain columns and no objects: a hundred thousand are read in tenths of a second.
     """
-    transform, member, publication = tables.Transform, tables.ModelMember, tables.Publication
-    for made_by, given, made in session.execute(
-        select(transform.id, transform.input_id, transform.output_id)
-    ):
-        yield given, made_by, EdgeKind.READS
+    given, member, publication = tables.TransformInput, tables.ModelMember, tables.Publication
+    for version, made_by in session.execute(select(given.version_id, given.transform_id)):
+        yield version, made_by, EdgeKind.READS
+    for made_by, made in session.execute(select(tables.Transform.id, tables.Transform.output_id)):
         yield made_by, made, EdgeKind.WRITES
     yield from _laps(session)
     for checkpoint, version in session.execute(select(member.checkpoint_id, member.version_id)):
