@@ -1,6 +1,5 @@
 """Transforms of groups and joins whose outputs the program ``tally.py`` can train on."""
 
-import numpy as np
 import pyarrow as pa
 
 from lineage.data.transform import transform
@@ -10,13 +9,6 @@ from lineage.data.transform import transform
 def distinct(rows):
     """One of the rows that say the same."""
     return rows.select(["id", "x"]).slice(0, 1), [0]
-
-
-@transform(scope="group", by="household")
-def largest(rows):
-    """The three rows of a household with the largest numbers."""
-    best = np.argsort(-rows["x"].to_numpy(), kind="stable")[:3]
-    return rows.select(["id", "x"]).take(best), best
 
 
 @transform(scope="group", by="household")
