@@ -4,7 +4,7 @@ Import names from here; the modules below are private to this package's layers.
 """
 
 from lineage.data.dataset import add as add_dataset
-from lineage.data.transform import transform
+from lineage.data.transform import derive, transform
 from lineage.provenance.query import who_saw
 from lineage.store import Store
 from lineage.training.batch import Batch, Handle
@@ -23,6 +23,7 @@ __all__ = [
     "Run",
     "Store",
     "add_dataset",
+    "derive",
     "holds",
     "load_model",
     "program",

@@ -90,6 +90,13 @@ def test_a_shard_that_only_gains_a_row_is_trained_again(tally: Any, made: Store)
     assert len([task for task in outcome.plan.tasks if task.work.kind == "replay"]) == 2
 
 
+def test_a_recorded_order_has_no_step_for_rows_that_are_made_anew(
+    tally: Any, made: Store, workshop: Any
+) -> None:
+    derived(made, "packed")
+    without(tally, made, "packed", "person-07", **workshop.RECORDED)
+
+
 def neighbour(person: str) -> str:
     """Who says the same as a person."""
     return f"person-{int(person[-2:]) ^ 1:02d}"

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.mapping import maker
+from lineage.data.retained import remade
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
 from lineage.training.recording import schedule_of
@@ -148,13 +149,18 @@ class _Packer:
         return run.id, checkpoint.step
 
     def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
-        """What is left of a recorded order, by the keys of the retained records."""
+        """What is left of a recorded order, by the keys of the records that are still there.
+
+        Rows that a transform makes anew are not: no step was ever drawn for them.
+        """
         spec = RunSpec.model_validate(run.specification)
         if spec.schedule.kind == "stable/1":
             return None
         version = open_version(self.store, versions[spec.train])
         schedule = schedule_of(self.store, run.id, spec, version.salt)
-        records = version.present.records.take(self._retained(version))
+        with self.store.catalogue.read() as session:
+            left = remade(session, self.store, version.row, self.gone)
+        records = version.present.records.take(contains(left, version.present.positions))
         name = f"{run.id}.parquet"
         with pq.ParquetWriter(self.folder / name, ORDER) as writer:
             for epoch in schedule.epochs(records):
