@@ -67,3 +67,76 @@ def outer(left, right):
     numbers = pa.array(values(left) + 10 * values(right).sum(), pa.int64())
     every = list(range(right.num_rows))
     return made(left, numbers), range(left.num_rows), [every] * left.num_rows
+
+
+CALLS = []
+
+
+@transform(scope="group", by="household")
+def counting(rows):
+    """Remembers what it was called with before."""
+    CALLS.append(rows)
+    return made(rows, pa.array([len(CALLS)], pa.int64()))
+
+
+@transform(scope="record", by="household")
+def matched_with_the_largest(left, right):
+    best = int(np.argmax(values(right)))
+    rows = range(left.num_rows)
+    return made(left, values(left)), rows, [best] * len(rows)
+
+
+@transform(scope="record", by="household")
+def left_alone(left, right):
+    return left, range(left.num_rows), [None] * left.num_rows
+
+
+@transform(scope="record", by="household")
+def unsaid(left, right):
+    return left
+
+
+@transform(scope="record", by="household")
+def half_said(left, right):
+    return left, range(left.num_rows)
+
+
+@transform(scope="group", by="household")
+def out_of_nothing(rows):
+    return rows.slice(0, 1), [[]]
+
+
+@transform(scope="group", by="household")
+def out_of_others(rows):
+    return rows.slice(0, 1), [[0, rows.num_rows]]
+
+
+@transform(scope="group", by="household")
+def said_by_a_generator(rows):
+    return rows, (n for n in range(rows.num_rows))
+
+
+@transform(scope="group", by="text")
+def of_texts(rows):
+    return rows
+
+
+@transform(scope="record", frames="pandas")
+def exploded(frame):
+    """A row a word, by the index that pandas keeps."""
+    return frame.assign(word=frame["text"].str.split(" ")).explode("word")[["word"]]
+
+
+@transform(scope="record", frames="pandas")
+def positive(frame):
+    return frame[frame["value"] > 0][["value"]]
+
+
+@transform(scope="record", frames="pandas")
+def a_series(frame):
+    return frame["value"]
+
+
+@transform(scope="record", frames="pandas")
+def forgetful(frame):
+    return frame[frame["value"] > 0].reset_index(drop=True)
