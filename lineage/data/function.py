@@ -100,12 +100,12 @@ def execute(function: TransformFunction, *inputs: pa.Table) -> Output:
         made = function(*inputs)
     table, *given = made if isinstance(made, tuple) else (made,)
     if not isinstance(table, pa.Table):
-        raise misfit(function, f"returned {type(table).__name__}, not a pyarrow Table")
+        raise _misfit(function, f"returned {type(table).__name__}, not a pyarrow Table")
     lengths = [each.num_rows for each in inputs]
     if not given:
         return _unsaid(function, table, sum(lengths))
     if len(given) != len(inputs):
-        raise misfit(
+        raise _misfit(
             function, f"said of {len(given)} inputs which rows it took, and has {len(inputs)}"
         )
     firsts = np.cumsum([0, *lengths]).tolist()
@@ -120,19 +120,13 @@ def execute(function: TransformFunction, *inputs: pa.Table) -> Output:
     return output
 
 
-def misfit(function: TransformFunction, what: str) -> TransformError:
-    """The error of a function that returned what no transform of its scope returns."""
-    hint = _GROUP_HINT if function.by else _HINT
-    return TransformError(f"{function.source.ref} {what}", hint=hint)
-
-
 def _unsaid(function: TransformFunction, table: pa.Table, given: int) -> Output:
     """Row for row where the function says nothing; of a group, each of all its rows."""
     if function.scope == "group":
         rows = np.repeat(np.arange(table.num_rows), given)
         return Output(table, rows, np.tile(np.arange(given), table.num_rows))
     if table.num_rows != given or function.by:
-        raise misfit(
+        raise _misfit(
             function,
             f"returned {table.num_rows} rows of {given} and said of {given} "
             "which input row they came from",
@@ -147,13 +141,13 @@ def _pairs(
     said = len(given) if hasattr(given, "__len__") else 0
     rows, source = _flat(given) if said else _flat([])
     if said != count:
-        raise misfit(
+        raise _misfit(
             function,
             f"returned {count} rows of {length} and said of {said} which input row they came from",
         )
     outside = len(source) and (source.min() < 0 or source.max() >= length)
     if (len(source) and source.dtype.kind not in "iu") or outside:
-        raise misfit(function, f"named input rows that are not among 0 … {length - 1}")
+        raise _misfit(function, f"named input rows that are not among 0 … {length - 1}")
     return rows, source.astype(np.int64) + first
 
 
@@ -173,7 +167,12 @@ def _flat(given: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
 def _check_pairs(function: TransformFunction, output: Output, inputs: int) -> None:
     counts = np.bincount(output.rows, minlength=output.table.num_rows)
     if (counts == 0).any():
-        raise misfit(function, f"named no input row for row {int(np.argmin(counts))} that it made")
+        raise _misfit(function, f"named no input row for row {int(np.argmin(counts))} that it made")
     if function.scope != "group" and (counts != inputs).any():
         wanted = "one input row" if inputs == 1 else "one row of each input"
-        raise misfit(function, f"did not name {wanted} for each row that it made")
+        raise _misfit(function, f"did not name {wanted} for each row that it made")
+
+
+def _misfit(function: TransformFunction, what: str) -> TransformError:
+    hint = _GROUP_HINT if function.by else _HINT
+    return TransformError(f"{function.source.ref} {what}", hint=hint)

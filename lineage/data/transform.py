@@ -166,6 +166,8 @@ def _version(session: Session, version_id: str) -> tables.DatasetVersion:
 def _check_joinable(function: TransformFunction, given: Sequence[Version]) -> None:
     """Refuse inputs that a function of this scope cannot be given together."""
     ref = function.source.ref
+    if not given:
+        raise TransformError(f"{ref} is given no dataset", hint="name at least one to read")
     if len(given) > 1 and not function.by:
         raise TransformError(
             f"{ref} has no key columns to join {len(given)} datasets by",

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.closure import Closure
-from lineage.data.mapping import maker_among, read_mapping, recorded, seen
-from lineage.data.retained import live, remade
+from lineage.data.mapping import maker_among, read_mapping, recorded
+from lineage.data.retained import executions, live, remade
 from lineage.data.version import open_version
 from lineage.errors import TransformError
 from lineage.provenance.exposure import RunRecord, runs_over
@@ -79,22 +79,24 @@ def _places(
         return before[0]
     if any(each is None or len(each) for each in before):
         return None
-    return _NOWHERE if made.scope != "group" else _together(store, given, transforms, found)
+    if made.scope != "group":
+        return _NOWHERE
+    executed = executions(session, version.dataset_id, made.source)
+    return _together(store, given, executed, found)
 
 
 def _together(
     store: Store,
     given: Sequence[tables.DatasetVersion],
-    transforms: Sequence[tables.Transform],
+    executed: Sequence[tables.Transform],
     found: Closure,
 ) -> Places:
     """The placements of the rows that are in a group with forgotten ones."""
     lost = [found.forgotten.get(each.dataset_id, BitMap()) & live(each) for each in given]
     near = [BitMap() for _ in given]
-    for transform in transforms:
-        if len(transform.inputs) == len(given) and transform.by and _saw(transform, lost):
-            for place, rows in enumerate(read_mapping(store.objects, transform).beside(lost)):
-                near[place] |= rows
+    for transform in executed:
+        for place, rows in enumerate(read_mapping(store.objects, transform).beside(lost)):
+            near[place] |= rows
     places = [np.empty(0, np.uint64)]
     for version, rows, gone in zip(given, near, lost, strict=True):
         present = open_version(store, version.id).present
@@ -103,10 +105,6 @@ def _together(
             return None
         places.append(there.placement)
     return np.concatenate(places)
-
-
-def _saw(transform: tables.Transform, lost: Sequence[BitMap]) -> bool:
-    return any(one & other for one, other in zip(seen(transform), lost, strict=True))
 
 
 def _entered(store: Store, run: RunRecord, places: Mapping[str, Places]) -> list[str]:

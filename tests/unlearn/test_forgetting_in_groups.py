@@ -57,6 +57,10 @@ def rows_of(store: Store, name: str) -> dict[str, tuple[tuple[str, ...], str]]:
 def without(tally: Any, store: Store, name: str, person: str, **recipe: Any) -> Outcome:
     """Train on what a chain makes, forget a person, and have a twin vouch for it."""
     tally.train(store, config={"data": name}, **recipe)
+    return forgotten(store, name, person)
+
+
+def forgotten(store: Store, name: str, person: str) -> Outcome:
     outcome = forget(store, "subject", [person])
     verified = verify_plan(store, outcome.plan_id, twin=True)
     (twin,) = verified.twins
@@ -88,6 +92,8 @@ def test_a_shard_that_only_gains_a_row_is_trained_again(tally: Any, made: Store)
     outcome = without(tally, made, "distinct", person)
     assert rows_of(made, "distinct")[who][0] == (neighbour(person),)
     assert len([task for task in outcome.plan.tasks if task.work.kind == "replay"]) == 2
+    forgotten(made, "distinct", neighbour(person))
+    assert who not in rows_of(made, "distinct")
 
 
 def test_a_recorded_order_has_no_step_for_rows_that_are_made_anew(
