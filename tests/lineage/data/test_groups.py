@@ -127,6 +127,18 @@ def test_a_frame_says_by_its_index_what_its_rows_were_made_from(bench, shelf):
     assert kept.columns[0].kind.value == "integer"
 
 
+@pytest.fixture(scope="module")
+def untouched(bench, tmp_path_factory):
+    """A store that what is refused leaves as it is."""
+    with bench.store(tmp_path_factory.mktemp("untouched") / "store") as store:
+        add(bench, store, {"n": (1, -3)} | ROWS)
+        add(bench, store, {"x": (1, 3), "v": (1, 8), "y": (2, 9)}, name="other")
+        bench.add(store, "foreign", rows_of(ROWS), namespace="elsewhere")
+        words = [{**row, "household": f"house {row['household']}"} for row in rows_of(ROWS)]
+        bench.add(store, "worded", words, namespace="people")
+        yield store
+
+
 def test_a_transform_over_frames_without_pandas_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(TransformError, match="needs pandas") as error:
@@ -148,21 +160,17 @@ def test_a_transform_over_frames_without_pandas_says_what_to_install(monkeypatch
         ("of_texts", ["raw"], "an input has no column 'text' to group by"),
         ("matched", ["raw"], "of scope 'record' has key columns, and one dataset"),
         ("doubled", ["raw", "other"], "has no key columns to join 2 datasets by"),
+        ("doubled", [], "doubled is given no dataset"),
         ("matched", ["raw", "foreign"], "are in different namespaces: elsewhere, people"),
         ("matched", ["raw", "worded"], "column 'household' is int64 in one input and string"),
         ("a_series", ["raw"], "returned Series, not a pyarrow Table"),
         ("forgetful", ["raw"], "is declared scope 'record'"),
     ],
 )
-def test_what_no_group_or_join_may_do_is_refused(bench, shelf, name, inputs, what):
-    add(bench, shelf, {"n": (1, -3)} | ROWS)
-    add(bench, shelf, {"x": (1, 3), "v": (1, 8), "y": (2, 9)}, name="other")
-    bench.add(shelf, "foreign", rows_of(ROWS), namespace="elsewhere")
-    words = [{**row, "household": f"house {row['household']}"} for row in rows_of(ROWS)]
-    bench.add(shelf, "worded", words, namespace="people")
+def test_what_no_group_or_join_may_do_is_refused(bench, untouched, name, inputs, what):
     with pytest.raises(TransformError, match=what):
-        derive(shelf, bench.function(name), inputs, "out")
-    assert not transforms(shelf)
+        derive(untouched, bench.function(name), inputs, "out")
+    assert not transforms(untouched)
 
 
 @pytest.mark.parametrize(
