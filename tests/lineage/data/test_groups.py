@@ -60,6 +60,18 @@ def test_the_copy_that_was_not_kept_takes_the_place_of_the_one_that_is_forgotten
     }
 
 
+def test_a_row_is_forgotten_with_its_own_and_tainted_by_all_of_its_group(bench, shelf):
+    raw = add(bench, shelf, ROWS)
+    made = derive(shelf, bench.function("first_of_a_kind"), "raw", "out")
+    (who,) = (who for who, row in bench.records(made).items() if row[3]["value"] == 7)
+    row, whom = bench.where(made, [who]), bench.records(made)[who][2]
+    for each in "abc":
+        found = closure(shelf, {raw.dataset.id: bench.where(raw, [each])})
+        assert found.tainted == {made.dataset.id: row}
+        assert (made.dataset.id in found.forgotten) == (whom == [f"of {each}"])
+        assert found.stale == (transforms(shelf)[0].id,)
+
+
 def test_a_row_of_several_is_about_everybody_whom_they_are_about(bench, shelf):
     add(bench, shelf, ROWS)
     packs = bench.records(derive(shelf, bench.function("packed"), "raw", "packs"))
