@@ -5,7 +5,7 @@ Import names from here; the modules below are private to this package's layers.
 
 from lineage.data.dataset import add as add_dataset
 from lineage.data.statistics import Counts, Moments, TokenCounts
-from lineage.data.transform import transform
+from lineage.data.transform import derive, transform
 from lineage.provenance.batch import batch_at
 from lineage.provenance.query import who_saw
 from lineage.provenance.reach import Moment
@@ -32,6 +32,7 @@ __all__ = [
     "TokenCounts",
     "add_dataset",
     "batch_at",
+    "derive",
     "holds",
     "load_model",
     "program",

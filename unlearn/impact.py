@@ -7,6 +7,7 @@ from lineage.data.identity import Positions
 from lineage.provenance.exposure import Exposure
 from lineage.provenance.model import NodeKind, by_kind
 from lineage.provenance.reach import NOW, Moment, reach
+from lineage.provenance.renewal import renewed
 from lineage.store import Store
 
 
@@ -34,7 +35,8 @@ def impact(store: Store, positions: Positions, moment: Moment = NOW) -> Impact:
         NotFoundError, InvalidInputError: there is no such ``moment``.
     """
     affected = closure(store, positions)
-    came = reach(store, affected.everything, moment)
+    also = renewed(store, affected) if moment == NOW else ()
+    came = reach(store, affected.everything, moment, also)
     tainted = by_kind(came.nodes)
     return Impact(
         affected,

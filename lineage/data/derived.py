@@ -1,9 +1,7 @@
-"""Rows that a transform makes of stored rows, made ready to be a part of a dataset."""
+"""Rows that a transform makes of stored rows: what they are, who they are, what they came from."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -11,83 +9,86 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from lineage.data.function import TransformFunction, check_record_scope, derived_ids, execute
+from lineage.data.function import Output, TransformFunction, execute
+from lineage.data.groups import Groups, Input, grouped
+from lineage.data.mapping import NONE, RowMapping, Seen
+from lineage.data.naming import derived_ids, joined_ids, united
+from lineage.data.scope import check_group_scope, check_record_scope
 from lineage.errors import TransformError
-from lineage.store import Store
 from storage import manifests
-from storage.errors import InvalidInputError
-from storage.intake import Column, ColumnKind, Intake, conform, inspect
+from storage.objects import Objects
 from storage.rows import Array, Rows, record_digests
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Rows a transform made, their ids and subjects, and the input position of each: (n,)."""
+    """Rows a transform made, their ids and subjects; output positions count from 0."""
 
     table: pa.Table
     records: Array
     subjects: Array
-    inputs: NDArray[np.int64]
+    mapping: RowMapping
+
+
+_Found = tuple[Rows, NDArray[np.int64]]
+"""Rows, and the position of each."""
+
+_NONE_MADE = Output(pa.table({}), np.empty(0, np.int64), np.empty(0, np.int64))
+_NO_PAIRS = RowMapping(*(np.empty(0, np.int64) for _ in range(4)))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Made rows as the declared columns of their dataset; nothing to read where none were made."""
+class _Sorted:
+    """Rows of all inputs, group by group, and in each group input by input.
 
-    columns: tuple[Column, ...]
-    made: Made
-    intake: Intake | None
+    ``starts`` (g + 1) are where the groups begin. ``tables`` has the rows of each input in the same
+    order, whose groups begin at ``own_starts``.
+    """
 
-    def rows(self) -> Iterator[Rows]:
-        """The rows with the ids and subjects they inherit."""
-        start = 0
-        for batch in () if self.intake is None else self.intake.batches():
-            here = slice(start, start + batch.num_rows)
-            yield Rows(batch, self.made.records[here], self.made.subjects[here])
-            start = here.stop
+    records: Array
+    subjects: Array
+    positions: NDArray[np.int64]
+    places: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    tables: tuple[pa.Table, ...]
+    own_starts: tuple[NDArray[np.int64], ...]
+
+    def of_group(self, number: int) -> tuple[pa.Table, ...]:
+        """The rows of a group, input by input."""
+        return tuple(
+            table.slice(starts[number], starts[number + 1] - starts[number])
+            for table, starts in zip(self.tables, self.own_starts, strict=True)
+        )
 
 
 def make(
-    store: Store,
+    objects: Objects,
     function: TransformFunction,
-    chunks: Sequence[manifests.Chunk],
-    positions: BitMap,
+    inputs: Sequence[Input],
+    positions: Seen,
     *,
     salt: bytes,
     depth: int,
 ) -> Made:
-    """Execute a function over the rows at some positions: by chunk, or whole where it aggregates.
+    """Execute a function over the rows at some positions: by chunk, by group, or over all of them.
 
     Args:
-        salt: the dataset's: an aggregate sees its rows in the order of their keyed digests.
+        salt: the dataset's: groups and aggregates see their rows in the order of keyed digests.
         depth: how many transforms the rows will then be away from a file.
 
     Raises:
         TransformError: the function breaks its scope, or returns what a transform does not; or a
             row has been erased.
     """
-    pieces = _given(store, function, chunks, positions)
-    if function.scope == "aggregate":
-        pieces = _whole(pieces, salt)
-    made: list[Made] = []
-    for rows, places in pieces:
-        table = pa.Table.from_batches([rows.batch])
-        if function.scope == "record" and not made:
-            check_record_scope(function, table)
-        output = execute(function, table)
-        made.append(
-            Made(
-                output.table,
-                derived_ids(rows.records, output.source, depth),
-                rows.subjects.take(pa.array(output.source)),
-                places[output.source],
-            )
-        )
-    joined = _joined(function, made)
-    repeated = len(joined.records) - len(pc.unique(joined.records))
+    if function.by:
+        made = _of_groups(objects, function, inputs, positions, salt, depth)
+    else:
+        made = _of_pieces(objects, function, inputs[0], positions[0], salt, depth)
+    repeated = len(made.records) - len(pc.unique(made.records))
     if repeated:
         raise colliding(function, repeated)
-    return joined
+    return made
 
 
 def colliding(function: TransformFunction, count: int) -> TransformError:
@@ -98,105 +99,170 @@ def colliding(function: TransformFunction, count: int) -> TransformError:
     )
 
 
-@contextmanager
-def prepared(
-    store: Store,
+def _nothing(mapping: RowMapping) -> Made:
+    return Made(pa.table({}), pa.array([], pa.string()), pa.array([]), mapping)
+
+
+def _of_pieces(
+    objects: Objects,
     function: TransformFunction,
-    made: Made,
-    given: tuple[Column, ...],
-    declared: tuple[Column, ...],
-) -> Iterator[Part]:
-    """Made rows as declared columns, by the rules for files; without ``declared``, declare them.
-
-    Text that is text in the columns ``given`` to the function stays text, and never becomes a
-    category: it may name people.
-
-    Raises:
-        TransformError: the rows do not fit the columns, or have a type that no column has.
-    """
-    if made.table.num_rows == 0 and declared:
-        yield Part(declared, made, None)
-        return
-    path = store.objects.temporary().with_suffix(".arrow")
-    try:
-        with pa.ipc.new_stream(path, made.table.schema) as file:
-            file.write_table(made.table)
-        intake = _taken_in(function, path, given, declared)
-        yield Part(intake.columns, made, intake)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _taken_in(
-    function: TransformFunction,
-    path: Path,
-    given: tuple[Column, ...],
-    declared: tuple[Column, ...],
-) -> Intake:
-    try:
-        if declared:
-            return conform(path, declared, id_columns=(), subject_columns=())
-        intake = inspect(path, id_columns=(), subject_columns=())
-    except InvalidInputError as error:
-        what = error.message.replace(str(path), "its output")
-        raise TransformError(
-            f"what {function.source.ref} makes cannot be kept: {what}",
-            hint="return records: numbers, text, or fixed-size lists of numbers, of one kind each",
-        ) from error
-    texts = {column.name for column in given if column.kind is ColumnKind.TEXT}
-    return replace(intake, columns=tuple(_with_texts(c, texts) for c in intake.columns))
-
-
-def _with_texts(column: Column, texts: Set[str]) -> Column:
-    if column.kind is ColumnKind.CATEGORY and column.name in texts:
-        return Column(name=column.name, kind=ColumnKind.TEXT, nullable=column.nullable)
-    return column
-
-
-def _given(
-    store: Store,
-    function: TransformFunction,
-    chunks: Sequence[manifests.Chunk],
+    given: Input,
     positions: BitMap,
-) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    salt: bytes,
+    depth: int,
+) -> Made:
+    """What a function makes of each chunk of one input; or of all of it, where it aggregates."""
+    found = _read(objects, function, given, np.asarray(positions.to_array(), np.int64))
+    if function.scope == "aggregate":
+        rows, places = _one_piece(found, given)
+        found = iter(
+            [_taken(rows, places, np.lexsort(_digests(rows, salt)))] if len(places) else []
+        )
+    outputs: list[Output] = []
+    who, where = [], []
+    for rows, places in found:
+        table = pa.Table.from_batches([rows.batch])
+        if function.scope == "record" and not outputs:
+            check_record_scope(function, table)
+        outputs.append(execute(function, table))
+        who.append((rows.records, rows.subjects))
+        where.append(places)
+    if not outputs:
+        return _nothing(_NO_PAIRS)
+    firsts = np.cumsum([0, *map(len, where)]).tolist()[:-1]
+    output = _together(function, outputs, firsts)
+    records, subjects = (pa.concat_arrays(each) for each in zip(*who, strict=True))
+    source, zeros = np.concatenate(where)[output.source], np.zeros(len(output.source), np.int64)
+    return Made(
+        output.table,
+        derived_ids(records, output.source, depth),
+        subjects.take(pa.array(output.source)),
+        RowMapping(output.rows, source, zeros, zeros),
+    )
+
+
+def _of_groups(
+    objects: Objects,
+    function: TransformFunction,
+    inputs: Sequence[Input],
+    positions: Seen,
+    salt: bytes,
+    depth: int,
+) -> Made:
+    """What a function makes of each group of rows of its inputs."""
+    groups = grouped(objects, inputs, positions, function.by, salt)
+    every = _by_group(objects, function, inputs, groups, salt)
+    given = {number: every.of_group(number) for number in range(len(groups.digests))}
+    if function.scope == "record":
+        given = {number: tables for number, tables in given.items() if all(map(len, tables))}
+    outputs = {number: execute(function, *tables) for number, tables in given.items()}
+    if not outputs:
+        return _nothing(_mapping_of_groups(every, _NONE_MADE))
+    check_group_scope(function, [(given[number], made) for number, made in outputs.items()])
+    output = _together(
+        function, list(outputs.values()), [int(every.starts[number]) for number in outputs]
+    )
+    if function.scope == "record":
+        ids = joined_ids(every.records, output.source.reshape(-1, len(inputs)), depth)
+    else:
+        names: Array = pa.array([digest.tobytes().hex()[:32] for digest in groups.digests])
+        counts = [made.table.num_rows for made in outputs.values()]
+        ids = derived_ids(names, np.repeat(np.array([*outputs], np.int64), counts), depth)
+    return Made(
+        output.table,
+        ids,
+        united(every.subjects, output.rows, output.source, output.table.num_rows),
+        _mapping_of_groups(every, output),
+    )
+
+
+def _by_group(
+    objects: Objects,
+    function: TransformFunction,
+    inputs: Sequence[Input],
+    groups: Groups,
+    salt: bytes,
+) -> _Sorted:
+    """Read the rows of some groups, each input's in the order of their keyed digests."""
+    count = len(groups.digests)
+    tables, own_starts, sorted_labels, whole = [], [], [], []
+    for given, positions, labels in zip(inputs, groups.positions, groups.labels, strict=True):
+        rows, places = _one_piece(_read(objects, function, given, positions), given)
+        order = np.lexsort((*_digests(rows, salt), labels))
+        rows, places = _taken(rows, places, order)
+        tables.append(pa.Table.from_batches([rows.batch]))
+        own_starts.append(np.searchsorted(labels[order], np.arange(count + 1)))
+        sorted_labels.append(labels[order])
+        whole.append((rows, places))
+    label = np.concatenate(sorted_labels)
+    order = np.argsort(label, kind="stable")
+    taken = pa.array(order)
+    return _Sorted(
+        pa.concat_arrays([rows.records for rows, _ in whole]).take(taken),
+        pa.concat_arrays([rows.subjects for rows, _ in whole]).take(taken),
+        np.concatenate([places for _, places in whole])[order],
+        np.repeat(np.arange(len(inputs)), [len(places) for _, places in whole])[order],
+        label[order],
+        np.searchsorted(label[order], np.arange(count + 1)),
+        tuple(tables),
+        tuple(own_starts),
+    )
+
+
+def _mapping_of_groups(rows: _Sorted, output: Output) -> RowMapping:
+    """The pairs of made rows, and one for each row of which nothing was made."""
+    unused = np.setdiff1d(np.arange(len(rows.labels)), output.source)
+    source = np.concatenate([output.source, unused])
+    made = np.concatenate([output.rows, np.full(len(unused), NONE)])
+    return RowMapping(made, rows.positions[source], rows.places[source], rows.labels[source])
+
+
+def _read(
+    objects: Objects, function: TransformFunction, given: Input, positions: NDArray[np.int64]
+) -> Iterator[_Found]:
     """The rows at these positions and the position of each, chunk by chunk."""
-    wanted = np.asarray(positions.to_array(), np.int64)
     start = 0
-    for rows in manifests.read_identified(store.objects, chunks, wanted):
+    for rows in manifests.read_identified(objects, given.chunks, positions):
         if rows.records.null_count:
             raise TransformError(
                 f"{rows.records.null_count} rows to execute {function.source.ref} over are erased",
                 hint="leave out everything that was forgotten so far",
             )
-        places = wanted[start : start + rows.batch.num_rows]
+        places = positions[start : start + rows.batch.num_rows]
         start += rows.batch.num_rows
         yield rows, places
 
 
-def _whole(
-    pieces: Iterable[tuple[Rows, NDArray[np.int64]]], salt: bytes
-) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
-    """All rows as one piece, in an order that does not depend on where they are stored."""
-    every = list(pieces)
-    if every:
-        records = pa.concat_arrays([rows.records for rows, _ in every])
-        order = np.lexsort(record_digests(records, salt).view(">u8").T[::-1])
-        rows = Rows(
-            pa.concat_batches([rows.batch for rows, _ in every]).take(order),
-            records.take(pa.array(order)),
-            pa.concat_arrays([rows.subjects for rows, _ in every]).take(pa.array(order)),
-        )
-        yield rows, np.concatenate([places for _, places in every])[order]
+def _one_piece(pieces: Iterable[_Found], given: Input) -> _Found:
+    every = list(pieces) or [(manifests.no_rows(given.columns), np.empty(0, np.int64))]
+    rows = Rows(
+        pa.concat_batches([rows.batch for rows, _ in every]),
+        pa.concat_arrays([rows.records for rows, _ in every]),
+        pa.concat_arrays([rows.subjects for rows, _ in every]),
+    )
+    return rows, np.concatenate([places for _, places in every])
 
 
-def _joined(function: TransformFunction, made: Sequence[Made]) -> Made:
-    if not made:
-        return Made(pa.table({}), pa.array([], pa.string()), pa.array([]), np.empty(0, np.int64))
-    return Made(
-        _one_table(function, [each.table for each in made]),
-        pa.concat_arrays([each.records for each in made]),
-        pa.concat_arrays([each.subjects for each in made]),
-        np.concatenate([each.inputs for each in made]),
+def _digests(rows: Rows, salt: bytes) -> NDArray[np.generic]:
+    """Keys to sort rows by that do not depend on where they are stored, the last one first."""
+    return record_digests(rows.records, salt).view(">u8").T[::-1]
+
+
+def _taken(rows: Rows, places: NDArray[np.int64], order: NDArray[np.intp]) -> _Found:
+    taken = pa.array(order)
+    batch, records, subjects = rows.batch, rows.records, rows.subjects
+    return Rows(batch.take(taken), records.take(taken), subjects.take(taken)), places[order]
+
+
+def _together(
+    function: TransformFunction, outputs: Sequence[Output], firsts: Sequence[int]
+) -> Output:
+    """Outputs as one; the input rows of each are counted from its own ``first``."""
+    made = np.cumsum([0, *(each.table.num_rows for each in outputs)]).tolist()
+    return Output(
+        _one_table(function, [each.table for each in outputs]),
+        np.concatenate([each.rows + at for each, at in zip(outputs, made, strict=False)]),
+        np.concatenate([each.source + at for each, at in zip(outputs, firsts, strict=True)]),
     )
 
 

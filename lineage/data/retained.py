@@ -2,17 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.dataset import new_version
+from lineage.data.groups import Executed, Input, grouped, seen_of
 from lineage.data.identity import Positions
-from lineage.data.mapping import maker, read_mapping, recorded_into, written
+from lineage.data.mapping import (
+    Seen,
+    datasets_of_versions,
+    maker,
+    read_mapping,
+    recorded_into,
+    seen,
+    written,
+)
+from lineage.data.version import chunks_of
 from lineage.errors import TransformError
 from lineage.store import Store
-from storage.catalogue.tables import DatasetVersion, Transform
+from storage.catalogue.tables import Dataset, DatasetVersion, Transform
+from storage.intake import Column
 from storage.manifests import load_bitmap
 
 
@@ -21,7 +34,12 @@ class Image:
     """What was made of some input positions, and those to execute the function over first."""
 
     outputs: BitMap
-    missing: BitMap
+    missing: Seen
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to execute."""
+        return not any(self.missing)
 
 
 def retained(
@@ -54,10 +72,9 @@ def remade(
     own = gone.get(version.dataset_id, BitMap())
     if made is None:
         return live(version) - own
-    inputs = remade(session, store, session.get_one(DatasetVersion, made.input_id), gone)
-    known = [*executions(session, version.dataset_id, made.source), *new]
-    found = image(store, known, made.scope, inputs)
-    if found.missing:
+    known = [*_nearest_first(executions(session, version.dataset_id, made.source), made), *new]
+    found = image(store, known, made, inputs_of(session, made), needed(session, store, made, gone))
+    if not found.complete:
         raise TransformError(
             f"transform {made.id} has not been executed without what is forgotten",
             hint="execute it again first",
@@ -66,15 +83,94 @@ def remade(
     return found.outputs - own - cut
 
 
-def image(store: Store, executed: Sequence[Transform], scope: str, positions: BitMap) -> Image:
+def _nearest_first(executed: Sequence[Transform], made: Transform) -> list[Transform]:
+    """Executions as a version that one of them made has their rows: its own, those before, others.
+
+    Where several would do, its rows stay where they are.
+    """
+    own = next(number for number, each in enumerate(executed, 1) if each.id == made.id)
+    return [*reversed(executed[:own]), *executed[own:]]
+
+
+def needed(session: Session, store: Store, transform: Transform, gone: Positions) -> Seen:
+    """The input positions of a transform had ``gone`` never been there.
+
+    Raises:
+        TransformError: a transform before it has not been executed without ``gone`` yet.
+    """
+    given = (session.get_one(DatasetVersion, each.version_id) for each in transform.inputs)
+    return tuple(remade(session, store, version, gone) for version in given)
+
+
+class Declared(Protocol):
+    """What decides which rows are executed over together: a function, or an execution of it."""
+
+    @property
+    def scope(self) -> str:
+        """The declared scope."""
+        ...
+
+    @property
+    def by(self) -> Sequence[str]:
+        """Key columns of groups."""
+        ...
+
+
+def image(
+    store: Store,
+    executed: Sequence[Transform],
+    how: Declared,
+    inputs: Sequence[Input],
+    positions: Seen,
+) -> Image:
     """What executions of one function made of some input positions."""
-    if scope == "aggregate":
-        whole = [each for each in executed if load_bitmap(each.seen) == positions]
-        return Image(written(whole[0]), BitMap()) if whole else Image(BitMap(), positions)
-    seen = BitMap.union(BitMap(), *(load_bitmap(each.seen) for each in executed))
+    if how.by:
+        return _image_of_groups(store, executed, how, inputs, positions)
+    if how.scope == "aggregate":
+        whole = [each for each in executed if seen(each) == positions]
+        nothing = (BitMap(),)
+        return Image(written(whole[0]), nothing) if whole else Image(BitMap(), positions)
+    done = BitMap.union(BitMap(), *(seen(each)[0] for each in executed))
     mappings = (read_mapping(store.objects, each) for each in executed)
     outputs = BitMap.union(BitMap(), *(mapping.follow(positions) for mapping in mappings))
-    return Image(outputs, positions - seen)
+    return Image(outputs, (positions[0] - done,))
+
+
+def _image_of_groups(
+    store: Store,
+    executed: Sequence[Transform],
+    how: Declared,
+    inputs: Sequence[Input],
+    positions: Seen,
+) -> Image:
+    """Groups of the very rows that were executed over; of rows alone, groups that had them."""
+    mappings = [read_mapping(store.objects, each) for each in executed]
+    known = Executed(mappings, len(inputs))
+    outputs, missing = BitMap(), []
+    for members in grouped(store.objects, inputs, positions, how.by, b"").members():
+        if how.scope == "group":
+            made = known.exactly(members)
+        else:
+            joined = len(np.unique(members % len(inputs))) == len(inputs)
+            made = known.within(members) if joined else BitMap()
+        if made is None:
+            missing.append(members)
+        else:
+            outputs |= made
+    return Image(outputs, seen_of(missing, len(inputs)))
+
+
+def inputs_of(session: Session, transform: Transform) -> list[Input]:
+    """The datasets that a transform was given."""
+    dataset_of = datasets_of_versions(session)
+    datasets = (session.get_one(Dataset, dataset_of[each.version_id]) for each in transform.inputs)
+    return [input_of(session, dataset) for dataset in datasets]
+
+
+def input_of(session: Session, dataset: Dataset) -> Input:
+    """A dataset as it is given to a transform."""
+    columns = tuple(Column.model_validate(column) for column in dataset.columns)
+    return Input(columns, chunks_of(session, dataset.id, 2**62))
 
 
 def executions(session: Session, dataset_id: str, source: str) -> list[Transform]:

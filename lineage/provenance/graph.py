@@ -78,16 +78,15 @@ def edges_between(session: Session) -> Iterator[Edge]:
 
 
 def _transforms(session: Session) -> Iterator[Edge]:
-    transform = tables.Transform
     before, after = tables.DatasetVersion, aliased(tables.DatasetVersion)
     for earlier, later in session.execute(
         select(before.id, after.id).join(after, after.parent_id == before.id)
     ):
         yield earlier, later, EdgeKind.SUCCEEDS
-    for made_by, given, made in session.execute(
-        select(transform.id, transform.input_id, transform.output_id)
-    ):
-        yield given, made_by, EdgeKind.READS
+    given = tables.TransformInput
+    for version, made_by in session.execute(select(given.version_id, given.transform_id)):
+        yield version, made_by, EdgeKind.READS
+    for made_by, made in session.execute(select(tables.Transform.id, tables.Transform.output_id)):
         yield made_by, made, EdgeKind.WRITES
 
 

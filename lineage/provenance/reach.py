@@ -44,15 +44,22 @@ class Reach:
     origins: frozenset[str]
 
 
-def reach(store: Store, records: Mapping[str, BitMap], moment: Moment = NOW) -> Reach:
+def reach(
+    store: Store,
+    records: Mapping[str, BitMap],
+    moment: Moment = NOW,
+    also: Iterable[str] = (),
+) -> Reach:
     """Walk influence from records (dataset id → positions) to its end; complete or an error.
+
+    ``also`` are nodes from which it is walked too.
 
     Raises:
         NotFoundError: there is no such run.
         InvalidInputError: the run has not done so many steps, or began later.
     """
     everything = tuple(exposures(store, records))
-    origins = _entries(everything)
+    origins = _entries(everything).union(also)
     with store.catalogue.read() as session:
         if moment == NOW:
             tainted = reached(edges_between(session), origins, chains(session))

@@ -5,6 +5,8 @@ from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
 from storage.manifests.reading import (
     Index,
     find,
+    no_rows,
+    read_cells,
     read_commitments,
     read_identified,
     read_ids,
@@ -20,6 +22,8 @@ __all__ = [
     "find",
     "identified",
     "load_bitmap",
+    "no_rows",
+    "read_cells",
     "read_commitments",
     "read_identified",
     "read_ids",

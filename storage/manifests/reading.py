@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.errors import CorruptObjectError
-from storage.intake import Column, ColumnKind
+from storage.intake import Column, ColumnKind, arrow_schema
 from storage.manifests.chunks import Chunk, read_table
 from storage.objects import Objects
 from storage.rows import Array, Rows
@@ -115,6 +115,28 @@ def read_identified(
                 names.column("record").combine_chunks(),
                 names.column("subjects").combine_chunks(),
             )
+
+
+def no_rows(columns: tuple[Column, ...]) -> Rows:
+    """No rows, of these columns."""
+    nothing = pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))
+    return Rows(nothing, pa.array([], pa.string()), pa.array([], pa.list_(pa.string())))
+
+
+def read_cells(
+    objects: Objects,
+    chunks: Sequence[Chunk],
+    names: Sequence[str],
+    positions: NDArray[np.int64],
+) -> Iterator[pa.RecordBatch]:
+    """Some columns at these positions, in this order, a piece for each chunk that has some."""
+    for chunk in chunks:
+        last = chunk.first_position + chunk.rows
+        here = positions[(positions >= chunk.first_position) & (positions < last)]
+        if len(here):
+            cells = read_table(objects, chunk.data, list(names)).replace_schema_metadata()
+            taken = cells.select(list(names)).take(pa.array(here - chunk.first_position))
+            yield taken.combine_chunks().to_batches()[0]
 
 
 def read_names(

@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from storage import catalogue as catalogue_package
 from storage.catalogue import Catalogue, migrate
 from storage.catalogue.tables import Base, Commitment, ForgetSet, Model, new_id
 from storage.errors import SchemaVersionError
@@ -83,6 +86,40 @@ def test_migrating_again_changes_no_byte(catalogue: Catalogue, tmp_path: Path) -
     before = (tmp_path / "catalogue.db").read_bytes()
     migrate(catalogue.engine)
     assert (tmp_path / "catalogue.db").read_bytes() == before
+
+
+def test_inputs_of_transforms_move_to_their_own_table_and_back(tmp_path: Path) -> None:
+    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    with opened.engine.execution_options(expunge_write=True).begin() as connection:
+        config = Config()
+        config.set_main_option(
+            "script_location", str(Path(catalogue_package.__path__[0], "migrations"))
+        )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in OF_0002:
+            connection.exec_driver_sql(statement)
+        before = connection.execute(text("SELECT * FROM transforms")).mappings().all()
+        command.upgrade(config, "0003")
+        rows = connection.execute(text("SELECT * FROM transform_inputs")).all()
+        assert rows == [("tf-1", 0, "dsv-1", b"seen")]
+        assert connection.execute(text('SELECT id, "by", mapping FROM transforms')).all() == [
+            ("tf-1", "[]", "mapping")
+        ]
+        command.downgrade(config, "0002")
+        assert connection.execute(text("SELECT * FROM transforms")).mappings().all() == before
+    opened.close()
+
+
+OF_0002 = (
+    "INSERT INTO datasets (id, name, namespace, columns, id_columns, subject_columns, created_at)"
+    " VALUES ('ds-1', 'a', 'a', '[]', '[]', '[]', '2026-11-02')",
+    "INSERT INTO dataset_versions VALUES"
+    " ('dsv-1', 'ds-1', 1, NULL, 2, 2, x'00', 'root', 'digest', 'add', '2026-11-02')",
+    "INSERT INTO transforms (id, ref, root, source, scope, input_id, output_id, seen,"
+    " first_position, rows, mapping, created_at) VALUES ('tf-1', 'm:f', '/', 'digest', 'record',"
+    " 'dsv-1', 'dsv-1', CAST('seen' AS BLOB), 0, 2, 'mapping', '2026-11-02')",
+)
 
 
 def test_a_store_of_a_newer_schema_is_refused_and_untouched(

@@ -83,7 +83,14 @@ def show(call: Call, name: str) -> None:
 @dataset.command(example="expunge dataset derive scaled transforms:scale --from voices")
 @click.argument("name")
 @click.argument("function", metavar="MODULE:FUNCTION")
-@click.option("--from", "source", metavar="INPUT", required=True, help="The dataset to read.")
+@click.option(
+    "--from",
+    "sources",
+    metavar="INPUT",
+    required=True,
+    multiple=True,
+    help="The dataset to read; once for each argument of the function.",
+)
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -91,8 +98,8 @@ def show(call: Call, name: str) -> None:
     help="Where the function is imported from (the working directory).",
 )
 @pass_call
-def derive(call: Call, name: str, function: str, source: str, root: Path) -> None:
-    """Make a dataset of what a transform makes of another, and record which row came from which."""
+def derive(call: Call, name: str, function: str, sources: tuple[str, ...], root: Path) -> None:
+    """Make a dataset of what a transform makes of others, and record which row came from which."""
     from lineage.data.transform import TransformFunction
     from lineage.data.transform import derive as derive_rows
     from lineage.errors import TransformError
@@ -105,6 +112,6 @@ def derive(call: Call, name: str, function: str, source: str, root: Path) -> Non
             raise TransformError(
                 f"{function} is not a transform", hint="decorate the function with @transform"
             )
-        made = derive_rows(store, found, source, name)
+        made = derive_rows(store, found, sources, name)
         call.out.one(Registered.of(made))
     call.then(f"train MODULE:PROGRAM --dataset {name} --model NAME")

@@ -31,7 +31,7 @@ class Interim(_Frozen):
 
 
 class Transform(_Frozen):
-    """Execute an aggregate transform again on the retained rows."""
+    """Execute a transform again on the retained rows."""
 
     kind: Literal["transform"] = "transform"
     transform_id: str

@@ -187,7 +187,7 @@ def _transforms(
             work=Transform(transform_id=transform_id),
             visits=0,
             seconds=0.0,
-            reason=f"{row.ref} had the forgotten rows in sight: its output is made anew",
+            reason=f"{row.ref} had forgotten rows in sight: what it made with them is made anew",
         )
         tasks.append(task)
         made = session.get_one(tables.DatasetVersion, row.output_id).dataset_id

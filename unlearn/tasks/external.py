@@ -27,7 +27,6 @@ from unlearn.errors import TaskError
 from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task
 from unlearn.tasks.replay import result_of, retained_inputs, stand_ins, task_id
 from unlearn.twin.compare import own_folder
-from unlearn.twin.kit import no_rows
 
 
 def execute(context: Context) -> dict[str, Any]:
@@ -207,7 +206,7 @@ def _commission(context: Context, work: External, version: Version, folder: Path
     rows = manifests.read_identified(
         context.store.objects, version.chunks, version.present.positions
     )
-    pq.write_table(rows_table([no_rows(version.columns), *rows]), records)
+    pq.write_table(rows_table([manifests.no_rows(version.columns), *rows]), records)
     with context.store.catalogue.read() as session:
         model = _model_of(session, work.run_id)
     return Commission(

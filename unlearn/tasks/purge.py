@@ -92,7 +92,7 @@ def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:
-    """The forgotten rows, and those an aggregate transform made with them in sight."""
+    """The forgotten rows, and those a transform made with them in sight."""
     return {
         dataset: rows.get(dataset, BitMap()) | found.closure.tainted.get(dataset, BitMap())
         for dataset in rows.keys() | found.closure.tainted.keys()

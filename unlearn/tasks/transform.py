@@ -1,4 +1,4 @@
-"""Transform: execute an aggregate transform again on the retained rows."""
+"""Transform: execute a transform again on the retained rows."""
 
 from typing import Any
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.mapping import maker
+from lineage.data.retained import remade
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
 from lineage.training.given import given_to
@@ -24,8 +25,8 @@ from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage import manifests
 from storage.catalogue import tables
-from storage.intake import Column, arrow_schema
-from storage.rows import Rows, rows_table
+from storage.intake import Column
+from storage.rows import rows_table
 from unlearn.errors import InconclusiveError
 
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
@@ -47,11 +48,11 @@ class TwinDataset(_Frozen):
 
 
 class TwinTransform(_Frozen):
-    """A transform to execute again over another dataset of the kit."""
+    """A transform to execute again over other datasets of the kit."""
 
     ref: str
     root: str
-    input: str
+    inputs: tuple[str, ...]
 
 
 class TwinRun(_Frozen):
@@ -156,13 +157,18 @@ class _Packer:
         return run.id, checkpoint.step
 
     def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
-        """What is left of a recorded order, by the keys of the retained records."""
+        """What is left of a recorded order, by the keys of the records that are still there.
+
+        Rows that a transform makes anew are not: no step was ever drawn for them.
+        """
         spec = RunSpec.model_validate(run.specification)
         if spec.train is None or spec.schedule.kind == "stable/1":
             return None
         version = open_version(self.store, versions[spec.train])
         schedule = schedule_of(self.store, run.id, spec, version.salt)
-        records = version.present.records.take(self._retained(version))
+        with self.store.catalogue.read() as session:
+            left = remade(session, self.store, version.row, self.gone)
+        records = version.present.records.take(contains(left, version.present.positions))
         name = f"{run.id}.parquet"
         with pq.ParquetWriter(self.folder / name, ORDER) as writer:
             for epoch in schedule.epochs(records):
@@ -190,7 +196,8 @@ class _Packer:
             made = maker(session, version.row)
         if made is None:
             return None
-        return TwinTransform(ref=made.ref, root=made.root, input=self._dataset(made.input_id))
+        inputs = tuple(self._dataset(each.version_id) for each in made.inputs)
+        return TwinTransform(ref=made.ref, root=made.root, inputs=inputs)
 
     def _export(self, version: Version) -> str:
         """Write the retained rows by descending key: at other positions, in another file."""
@@ -199,7 +206,7 @@ class _Packer:
         self._complete(version, positions)
         order = np.argsort(version.present.records.keys[kept])[::-1]
         rows = manifests.read_identified(self.store.objects, version.chunks, positions)
-        table = rows_table([no_rows(version.columns), *rows])
+        table = rows_table([manifests.no_rows(version.columns), *rows])
         name = f"{version.id}.parquet"
         pq.write_table(table.take(order), self.folder / name)
         return name
@@ -207,10 +214,10 @@ class _Packer:
     def _columns(self, version: Version) -> tuple[Column, ...]:
         """The declared columns, without the labels that no retained row has.
 
-        What an aggregate transform makes of the retained rows may have any label.
+        What a group or aggregate transform makes of the retained rows may have any label.
         """
         with self.store.catalogue.read() as session:
-            if _aggregated(session, version.row):
+            if _mixed(session, version.row):
                 return version.columns
         positions = version.present.positions[self._retained(version)]
         return tuple(
@@ -249,16 +256,10 @@ def _origin(session: Session, run_id: str) -> tables.Run:
     return run
 
 
-def _aggregated(session: Session, version: tables.DatasetVersion) -> bool:
-    """Whether an aggregate transform made the rows of a version, or those it was made from."""
+def _mixed(session: Session, version: tables.DatasetVersion) -> bool:
+    """Whether rows of a version, or rows that they were made from, depend on several others."""
     made = maker(session, version)
     if made is None:
         return False
-    given = session.get_one(tables.DatasetVersion, made.input_id)
-    return made.scope == "aggregate" or _aggregated(session, given)
-
-
-def no_rows(columns: tuple[Column, ...]) -> Rows:
-    """What is retained where everything is forgotten."""
-    nothing = pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))
-    return Rows(nothing, pa.array([], pa.string()), pa.array([], pa.list_(pa.string())))
+    given = (session.get_one(tables.DatasetVersion, each.version_id) for each in made.inputs)
+    return made.scope != "record" or any(_mixed(session, each) for each in given)

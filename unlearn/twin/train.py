@@ -65,7 +65,7 @@ def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
             session.add(dataset)
         function = load(twin.made_by.ref, Path(twin.made_by.root))
         assert isinstance(function, TransformFunction)
-        return derive(store, function, twin.made_by.input, twin.key).id
+        return derive(store, function, twin.made_by.inputs, twin.key).id
     assert twin.file is not None
     rows = table_rows(pq.read_table(folder / twin.file))
     return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id

@@ -188,14 +188,18 @@ class RedactionDetail(Answer):
 
 
 class TransformDetail(Answer):
-    """One execution of a transform, which wrote ``rows`` positions of its output."""
+    """One execution of a transform, which wrote ``rows`` positions of its output.
+
+    ``inputs`` are dataset versions in the order of its arguments.
+    """
 
     id: str
     ref: str
     root: str
     source: str
     scope: str
-    input: str = Field(validation_alias="input_id")
+    by: tuple[str, ...]
+    inputs: tuple[str, ...] = Field(validation_alias="input_ids")
     output: str = Field(validation_alias="output_id")
     rows: int
     created_at: datetime

@@ -11,6 +11,7 @@ from storage.catalogue.tables.data import (
     Secret,
     Suppression,
     Transform,
+    TransformInput,
 )
 from storage.catalogue.tables.erasure import (
     Commitment,
@@ -91,6 +92,7 @@ __all__ = [
     "Task",
     "Training",
     "Transform",
+    "TransformInput",
     "UtcTime",
     "Verification",
     "new_id",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.catalogue.tables.base import Base
 
@@ -98,11 +98,10 @@ class Placement(Base):
 
 
 class Transform(Base):
-    """A function made one dataset version of another: the output is f(input).
+    """A function made one dataset version of others: the output is f(inputs).
 
-    It was executed over the input positions ``seen`` (a Roaring bitmap), which others had not been
-    executed over yet, and wrote ``rows`` output positions from ``first_position``. ``mapping`` is
-    the object that says which came from which.
+    It wrote ``rows`` output positions from ``first_position``. ``mapping`` is the object that says
+    which came from which. ``by`` names the columns whose equal values make a group.
     """
 
     __tablename__ = "transforms"
@@ -112,13 +111,35 @@ class Transform(Base):
     root: Mapped[str]
     source: Mapped[str]
     scope: Mapped[str]
-    input_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    by: Mapped[list[str]]
     output_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
-    seen: Mapped[bytes]
     first_position: Mapped[int]
     rows: Mapped[int]
     mapping: Mapped[str]
     created_at: Mapped[datetime]
+    inputs: Mapped[list["TransformInput"]] = relationship(
+        order_by="TransformInput.place", lazy="selectin"
+    )
+
+    @property
+    def input_ids(self) -> tuple[str, ...]:
+        """The dataset versions it was given, in the order of its arguments."""
+        return tuple(each.version_id for each in self.inputs)
+
+
+class TransformInput(Base):
+    """A dataset version that a transform was given, in the ``place`` of an argument.
+
+    It was executed over the positions ``seen`` (a Roaring bitmap), which others had not been
+    executed over yet.
+    """
+
+    __tablename__ = "transform_inputs"
+
+    transform_id: Mapped[str] = mapped_column(ForeignKey("transforms.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    seen: Mapped[bytes]
 
 
 class Secret(Base):

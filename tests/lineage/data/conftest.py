@@ -21,13 +21,15 @@ from storage.catalogue import tables
 SALT = bytes(range(32))
 
 
-def add(store, name, rows, *, update=False):
+def add(store, name, rows, *, update=False, namespace=None):
     """Register rows, each a dict with ``id`` and ``person``, under one salt in every store."""
     path = store.path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     salt = SALT if name not in {each.name for each in _datasets(store)} else None
     columns = {"id_columns": ("id",), "subject_columns": ("person",)} if salt else {}
-    version = dataset.add(store, name, path, update=update, salt=salt, **columns)
+    version = dataset.add(
+        store, name, path, update=update, salt=salt, namespace=namespace, **columns
+    )
     path.unlink()
     return version
 
@@ -100,7 +102,9 @@ def _datasets(store):
 
 
 def function(name):
-    return load(f"example_transforms.py:{name}", Path(__file__).parent)
+    folder = Path(__file__).parent
+    groups = load("group_transforms.py:__dict__", folder)
+    return load(f"{'group' if name in groups else 'example'}_transforms.py:{name}", folder)
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ class Oracle:
         made.update({} if whole else groups)
         new = self._image(stage, head)
         if todo or new != self.heads[stage + 1]:
-            self.executions.append((stage, frozenset(todo)))
+            self.executions.append((stage, frozenset(head)))
             self.recipes[stage + 1] = (stage, self.recipes[stage])
         self.heads[stage + 1] = new
         return True
@@ -120,9 +120,9 @@ class Oracle:
         return found
 
     def stale(self, gone):
-        """Which executions saw forgotten rows in an aggregate, or rows that one had tainted."""
-        for number, (stage, seen) in enumerate(self.executions):
-            given = [self.rows[stage][row] for row in seen]
+        """Which executions made an aggregate of forgotten rows, or were given what one tainted."""
+        for number, (stage, head) in enumerate(self.executions):
+            given = [self.rows[stage][row] for row in head]
             tainted = any(through & gone for _, _, _, through in given)
             forgotten = any(root in gone for _, _, root, _ in given)
             if tainted or (forgotten and self.chain[stage] in AGGREGATE):

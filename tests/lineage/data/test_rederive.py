@@ -116,6 +116,18 @@ def test_an_older_version_has_its_own_counterfactual(bench, shelf):
     assert older.id not in {version.id for version in again}
 
 
+def test_an_aggregate_that_came_back_to_earlier_rows_is_executed_again(bench, shelf):
+    bench.add(shelf, "raw", bench.numbers(1, 2))
+    derived(bench, shelf, "less_the_sum")
+    bench.add(shelf, "raw", bench.numbers(4, first=5))
+    derived(bench, shelf, "less_the_sum")
+    bench.withdraw(shelf, "raw", [2])
+    assert bench.cells(derived(bench, shelf, "less_the_sum")) == {"r0": -2, "r1": -1}
+    found = forget(bench, shelf, [0])
+    assert len(found.stale) == 3
+    assert bench.cells(bench.head(shelf, "less_the_sum")) == {"r1": 0}
+
+
 def test_what_comes_before_is_executed_before(bench, shelf):
     bench.add(shelf, "raw", bench.numbers(1, 2, 3))
     derived(bench, shelf, "less_the_sum", "at_least_the_mean")

@@ -1,4 +1,5 @@
 import csv
+import sqlite3
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -150,6 +151,10 @@ def louder(rows):
 def peeks(rows):
     return rows.slice(0, 1).select(["pitch"]), [0]
 
+@transform(scope="group", by="who")
+def together(left, right):
+    return left.select(["pitch"]), range(len(left)), [list(range(len(right)))] * len(left)
+
 plain = 1
 """
 
@@ -163,6 +168,20 @@ def test_a_derived_dataset_inherits_its_subjects(shell):
         "pitch",
         "sick",
     ]
+
+
+def test_a_join_is_derived_from_several_datasets_and_shows_them(shell):
+    shell(*ADD)
+    named = ("--id", "clip", "--subject", "who", "--namespace", "voices")
+    shell("dataset", "add", "more", "voices.csv", *named)
+    (shell.folder / "shaping.py").write_text(TRANSFORM)
+    function = ("both", "shaping.py:together", "--from", "voices", "--from", "more")
+    assert shell.ask("dataset", "derive", *function)["records"] == 60
+    with sqlite3.connect(".expunge/catalogue.db") as catalogue:
+        (transform,) = catalogue.execute("SELECT id FROM transforms").fetchone()
+    shown = shell.ask("show", transform)
+    versions = [shell.ask("dataset", "show", name)["version"] for name in ("voices", "more")]
+    assert (shown["scope"], shown["by"], shown["inputs"]) == ("group", ["who"], versions)
 
 
 @pytest.mark.parametrize(
