@@ -14,6 +14,7 @@ ExpungeError (storage.errors)
     │   ├── RunStoppedError
     │   └── UnknownRecordError
     ├── TransformError
+    ├── MissingPackageError
     └── AmbiguousIdError
 """
 
@@ -95,6 +96,10 @@ class TransformError(LineageError):
     """A transform breaks its declared scope."""
 
     code = "invalid_transform"
+
+
+class MissingPackageError(LineageError):
+    """Something needs a package of an extra that is not installed."""
 
 
 class AmbiguousIdError(LineageError):

@@ -93,3 +93,12 @@ class Predicted(_Answer):
     records: int
     output: str | None
     probabilities: tuple[tuple[float, ...], ...] | None
+
+
+class Exported(_Answer):
+    """The lineage of a run or training, written to a file of ``size`` bytes."""
+
+    id: str
+    format: str
+    output: str
+    size: int
