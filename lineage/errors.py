@@ -17,6 +17,7 @@ ExpungeError (storage.errors)
     ├── TransformError
     ├── StatementError
     ├── LimitError
+    ├── MissingPackageError
     ├── AmbiguousIdError
     └── UnknownIdError           (also a NotFoundError)
 """
@@ -117,6 +118,10 @@ class StatementError(LineageError):
 
 class LimitError(LineageError):
     """A question would take more time or memory than it may."""
+
+
+class MissingPackageError(LineageError):
+    """Something needs a package of an extra that is not installed."""
 
 
 class AmbiguousIdError(LineageError):

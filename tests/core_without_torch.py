@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 
-FRAMEWORKS = frozenset({"lightning", "pandas", "ray", "sklearn", "torch", "transformers"})
+FRAMEWORKS = frozenset({"lightning", "pandas", "prov", "ray", "sklearn", "torch", "transformers"})
 OUTSIDE_THE_CORE = (
     "lineage.integrations.",  # a thin shell each, imported by the user of its framework
     "storage.catalogue.migrations",  # imported by Alembic alone

@@ -86,7 +86,7 @@ def test_the_wheel_holds_the_three_packages_whole_and_nothing_else() -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert shipped == written
-    assert {Path(name).suffix for name in shipped} <= {".mako", ".py", ".typed"}
+    assert {Path(name).suffix for name in shipped} <= {".json", ".mako", ".py", ".typed"}
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

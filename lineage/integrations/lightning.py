@@ -21,9 +21,10 @@ from lineage.integrations.torch.observed import Gradients, numbered
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training.batch import Handle
+from lineage.training.contract import Stateful
 from lineage.training.locate import Rows
 from lineage.training.observed import Observed, OnUnknown, Watch
-from lineage.training.run import Run, Stateful
+from lineage.training.run import Run
 from lineage.training.watching import observe as observe_loop
 
 

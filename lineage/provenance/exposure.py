@@ -109,20 +109,26 @@ def segments_of(run: History, steps: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def skipped(run: History, schedule: Schedule, version: Version) -> NDArray[np.int64]:
-    """Steps of a run that had too few records to be executed.
-
-    Rows erased since make other steps look as small. A segment with more small steps than it
-    passed over has none here: an answer may then name a step too many, never one too few.
-    """
+    """Steps of a run that had too few records to be executed; see `passed_over`."""
     if not any(segment.skipped for segment in run.segments):
         return np.empty(0, np.int64)
-    records = version.present.records
-    sizes = schedule.sizes(records)
-    small = np.flatnonzero(sizes < run.spec.min_batch)
+    laps = [(lap.first_step, lap.end, lap.skipped) for lap in run.segments]
+    return passed_over(laps, schedule.sizes(version.present.records), run.spec.min_batch)
+
+
+def passed_over(
+    laps: Iterable[tuple[int, int, int]], sizes: NDArray[np.int64], fewest: int
+) -> NDArray[np.int64]:
+    """Steps of smaller ``sizes`` than ``fewest``, in laps: from, to, and how many were skipped.
+
+    Rows erased since make other steps look as small. A lap with more small steps than it passed
+    over has none here: an answer may then name a step too many, never one too few.
+    """
+    small = np.flatnonzero(sizes < fewest)
     passed = [np.empty(0, np.int64)]
-    for lap in run.segments:
-        mine = small[(small >= lap.first_step) & (small < lap.end)]
-        if len(mine) == lap.skipped:
+    for first, end, count in laps:
+        mine = small[(small >= first) & (small < end)]
+        if len(mine) == count:
             passed.append(mine)
     return np.concatenate(passed)
 

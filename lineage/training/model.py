@@ -18,11 +18,12 @@ from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training.batch import Batch, Handle
+from lineage.training.contract import Stateful
 from lineage.training.environment import deterministic
 from lineage.training.execute import Start, open_inputs, pinned_program, prepared
 from lineage.training.fits import fit_of, value_of
 from lineage.training.recorder import StoreRecorder
-from lineage.training.run import Predictor, Run, Stateful
+from lineage.training.run import Predictor, Run
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError

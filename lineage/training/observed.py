@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lineage.data.version import Version
 from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
+from lineage.training.contract import Stateful
 from lineage.training.given import Members
 from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator, Rows
 from lineage.training.recorder import StoreRecorder
-from lineage.training.run import Stateful
 from lineage.training.team import Team
 from lineage.training.window import Drawn, Window
 from storage.errors import ExpungeError

@@ -7,7 +7,7 @@ nominal, so the same function trains with and without some records and nothing e
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import tee
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,10 @@ from lineage.data.statistics import Statistic
 from lineage.data.version import Version
 from lineage.errors import ProgramError
 from lineage.schedule import Epoch, Forward
-from lineage.schedule.contract import Positions, Rows
+from lineage.schedule.contract import Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.config import Config
+from lineage.training.contract import Recorder, Stateful
 from lineage.training.fits import in_shard
 from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock
@@ -29,46 +30,8 @@ from lineage.training.specification import RunSpec
 Predictor = Callable[[Batch], ArrayLike]
 """From a batch to one row of probabilities, or one value, a record."""
 
-
 GENERATORS = frozenset({"numpy", "random"})
 """The generators that a program may ask to be seeded a step."""
-
-
-class Stateful(Protocol):
-    """Anything whose state can be taken and put back, as every torch module and optimizer can."""
-
-    def state_dict(self) -> Any:
-        """The state, as encodable values."""
-        ...
-
-    def load_state_dict(self, state_dict: Any) -> object:
-        """Put a state back."""
-        ...
-
-
-class Recorder(Protocol):
-    """Where a run leaves what it does; the executor behind it knows the store."""
-
-    @property
-    def visited(self) -> Callable[[int, Positions], None] | None:
-        """Writes down which records a step was given; None where the schedule says it."""
-        ...
-
-    def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
-        """Keep the state after ``step`` steps."""
-        ...
-
-    def carried(self, ordinal: int, alias: str, wanted: Statistic) -> Statistic | None:
-        """What a fit gives, where that follows without reading all rows; see `fits.carried`."""
-        ...
-
-    def fitted(self, ordinal: int, alias: str, value: object) -> None:
-        """Keep what was fitted on all rows of an input that the run may see."""
-        ...
-
-    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep a measure that may have steered a choice."""
-        ...
 
 
 class Run:
@@ -77,8 +40,8 @@ class Run:
     ``step`` counts nominal optimizer steps done; ``until`` is where this execution ends (None: with
     the schedule). ``start`` is the state to restore, at ``first_step``. ``arrange`` makes the
     schedule out of an order that the program draws; without it ``schedule`` is known beforehand.
-    ``given`` finds the states of a model by its alias.
-    ``rank`` is the number of this process among the ``world_size`` that train together.
+    ``given`` finds the states of a model by its alias. ``rank`` is the number of this process among
+    the ``world_size`` that train together.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from lineage.store import Store
 from lineage.training import recording
 from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
+from lineage.training.contract import Stateful
 from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
@@ -29,7 +30,6 @@ from lineage.training.locate import Locator
 from lineage.training.model import find_version
 from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
-from lineage.training.run import Stateful
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team
 from storage.catalogue import tables

@@ -110,3 +110,12 @@ class ColumnOfView(_Answer):
     def of(cls, view: "View", column: "Column") -> Self:
         """A column of this view."""
         return cls(view=view.name, column=column.name, type=column.type, about=column.about)
+
+
+class Exported(_Answer):
+    """The lineage of a run or training, written to a file of ``size`` bytes."""
+
+    id: str
+    format: str
+    output: str
+    size: int

@@ -13,6 +13,7 @@ from unlearn.cli.call import Call, Noun
 from unlearn.cli.dataset import dataset
 from unlearn.cli.demo import demo
 from unlearn.cli.exits import BY_CODE, Exit
+from unlearn.cli.export import export
 from unlearn.cli.lineage import lineage
 from unlearn.cli.model import model
 from unlearn.cli.output import JsonOutput, Output, TableOutput
@@ -109,6 +110,7 @@ for _each in (
     show,
     who_saw,
     impact,
+    export,
     lineage,
     sql,
     request,

@@ -17,8 +17,8 @@ from torch.utils.hooks import RemovableHandle
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.noting import Name, Watched, noted
 from lineage.store import Store
+from lineage.training.contract import Stateful
 from lineage.training.observed import Observed, OnUnknown, Watch
-from lineage.training.run import Stateful
 from lineage.training.watching import observe as observe_loop
 from lineage.training.watching import restore as restore_state
 

@@ -1,0 +1,184 @@
+"""Judges of exports: official readers and our own schema always, published schemas where given."""
+
+import json
+import re
+from collections.abc import Iterator
+from enum import Enum
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import attr
+from jsonschema import Draft4Validator, Draft202012Validator
+from openlineage.client.event_v2 import RunEvent
+from openlineage.client.facet_v2 import (
+    dataset_version_dataset,
+    input_statistics_input_dataset,
+    parent_run,
+)
+from openlineage.client.serde import Serde
+from prov.model import ProvDocument
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+SPEC = "https://openlineage.io/spec"
+CORE = f"{SPEC}/2-0-2/OpenLineage.json"
+URIS = ("producer", "schemaURL", "_producer", "_schemaURL")
+FORMATS = {"runId": "uuid", "eventTime": "date-time", **dict.fromkeys(URIS, "uri")}
+FACETS = {
+    "parent": parent_run.ParentRunFacet,
+    "version": dataset_version_dataset.DatasetVersionDatasetFacet,
+    "inputStatistics": input_statistics_input_dataset.InputStatisticsInputDatasetFacet,
+}
+"""The classes of the standard facets, by the name that a facet has in an event."""
+
+Json = dict[str, Any]
+_hints = cache(get_type_hints)
+
+
+def read(kind: Any, value: Any) -> Any:
+    """The value as the client's classes have it, where nothing is unknown or converted."""
+    if NoneType in get_args(kind):
+        return read(get_args(kind)[0], value)
+    if get_origin(kind) is list:
+        return [read(*get_args(kind), each) for each in _typed(list, value)]
+    if get_origin(kind) is dict:
+        base = get_args(kind)[1]
+        return {name: _facet(name, base, each) for name, each in _typed(dict, value).items()}
+    if attr.has(kind):
+        return _fields(kind, _typed(dict, value))
+    return kind(value) if issubclass(kind, Enum) else _typed(kind, value)
+
+
+def _typed(kind: type[Any], value: Any) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _fields(kind: type[Any], value: Json) -> Any:
+    hints, fields = _hints(kind), attr.fields(kind)
+    if unknown := value.keys() - {field.name for field in fields}:
+        raise ValueError(f"{kind.__name__} has no {sorted(unknown)}")
+    given = {field.alias: _field(hints[field.name], field.name, value) for field in fields}
+    return kind(**{field.alias: given[field.alias] for field in fields if field.init})
+
+
+def _field(kind: Any, name: str, value: Json) -> Any:
+    if name not in value:
+        if NoneType in get_args(kind):
+            return None
+        raise ValueError(f"{name!r} is a required property")
+    found = read(kind, value[name])
+    if not Draft202012Validator.FORMAT_CHECKER.conforms(found, FORMATS.get(name, "")):
+        raise ValueError(f"{found!r} is not a {FORMATS[name]!r}")
+    return found
+
+
+def _facet(name: str, base: type[Any], value: Json) -> Any:
+    """A facet of a standard class, or of its base class with fields of our own."""
+    if name.startswith("expunge_"):
+        ours = {field: each for field, each in value.items() if field[0] != "_"}
+        plain = {field: each for field, each in value.items() if field not in ours}
+        made = _fields(base, plain).with_additional_properties(**ours)
+    else:
+        kind = FACETS.get(name, base)
+        made = _fields(kind, value)
+        if not issubclass(kind, base) or _series(made._schemaURL) != _series(value["_schemaURL"]):
+            raise ValueError(f"{value['_schemaURL']} is not the {base.__name__} {name!r}")
+    made._schemaURL = value["_schemaURL"]  # the class names its own schema: of ours it has none
+    return made
+
+
+def _series(url: str) -> str:
+    """A schema's URL without the last number of its version, which is that of additions."""
+    return re.sub(r"/(\d+-\d+)-\d+/", r"/\1/", url)
+
+
+def _facets(event: Json) -> Iterator[tuple[str, Json]]:
+    yield from event["run"]["facets"].items()
+    for dataset in (*event["inputs"], *event["outputs"]):
+        yield from dataset["facets"].items()
+        yield from dataset.get("inputFacets", {}).items()
+
+
+class _BySchemas:
+    """Validates by schemas that refer to each other by their URLs."""
+
+    def __init__(self, schemas: dict[str, Any]) -> None:
+        self.registry = Registry().with_resources(
+            (url, DRAFT202012.create_resource(schema)) for url, schema in schemas.items()
+        )
+        self.validator = cache(self._validator)
+
+    def _validator(self, url: str) -> Draft202012Validator:
+        checker = Draft202012Validator.FORMAT_CHECKER
+        return Draft202012Validator({"$ref": url}, registry=self.registry, format_checker=checker)
+
+
+class ClientOfEvents(_BySchemas):
+    """The official client reads events and writes them alike; our facets have our schema."""
+
+    def __init__(self) -> None:
+        shipped = _shipped()
+        Draft202012Validator.check_schema(shipped)
+        bases = dict.fromkeys(("RunFacet", "DatasetFacet", "InputDatasetFacet"), True)
+        super().__init__({shipped["$id"]: shipped, CORE: {"$defs": bases}})
+
+    def check(self, event: Json) -> None:
+        again = Serde.to_json(read(RunEvent, event))
+        if again != Serde.to_json(event):
+            raise ValueError(f"the client writes another event: {again}")
+        for name, facet in _facets(event):
+            if name.startswith("expunge_"):
+                self.validator(facet["_schemaURL"]).validate(facet)
+
+
+class PublishedForEvents(_BySchemas):
+    """The published schemas of the core and the facets; none is there for input statistics."""
+
+    def __init__(self, folder: Path) -> None:
+        texts = ("OpenLineage-2-0-2", "ParentRunFacet-1-2-0", "DatasetVersionDatasetFacet-1-0-0")
+        core, *facets = (_read(folder / f"{name}.json") for name in texts)
+        known = {schema["$id"]: schema for schema in (core, *facets, _shipped())}
+        # An older facet refers to an older core, of which it takes what did not change.
+        super().__init__({**known, f"{SPEC}/1-0-2/OpenLineage.json": core})
+
+    def check(self, event: Json) -> None:
+        self.validator(f"{CORE}#/$defs/RunEvent").validate(event)
+        for name, facet in _facets(event):
+            if name != "inputStatistics":
+                self.validator(facet["_schemaURL"]).validate(facet)
+
+
+def _shipped() -> Any:
+    name = files("lineage.export") / "schemas" / "openlineage-facets-1-0-0.json"
+    return json.loads(name.read_text("utf-8"))
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+class ReaderOfDocuments:
+    """The reference implementation reads a document of each format, and finds it equal."""
+
+    def check(self, made: ProvDocument) -> None:
+        for form in ("json", "provn"):
+            written = made.serialize(format=form)
+            again = ProvDocument.deserialize(content=written, format=form)
+            assert again == made, f"{form} reads back as another document: {written}"
+
+
+class PublishedForDocuments:
+    """The published schema of PROV-JSON."""
+
+    def __init__(self, folder: Path) -> None:
+        schema = _read(folder / "prov-json-2013-04-24.json")
+        checker = Draft4Validator.FORMAT_CHECKER
+        self.validator = Draft4Validator(schema, format_checker=checker)
+
+    def check(self, made: ProvDocument) -> None:
+        self.validator.validate(json.loads(made.serialize()))
