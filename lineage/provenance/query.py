@@ -17,6 +17,7 @@ from lineage.provenance.exposure import Exposure, incomplete_runs
 from lineage.provenance.graph import graph, influence
 from lineage.provenance.model import EdgeKind, Node, NodeKind, kind_of
 from lineage.provenance.reach import NOW, Moment, Reach, reach
+from lineage.provenance.selection import Measured, measured
 from lineage.store import Store
 from storage.catalogue import tables
 
@@ -54,6 +55,7 @@ class WhoSaw(_Answer):
 
     ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them. The
     answer is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
+    ``measured`` tells what may have steered a choice, and taints nothing.
     """
 
     state: Literal["trained", "not-trained"]
@@ -69,6 +71,7 @@ class WhoSaw(_Answer):
     models: tuple[ModelSeen, ...]
     publications: tuple[str, ...]
     path: tuple[Node, ...]
+    measured: tuple[Measured, ...]
     incomplete: tuple[str, ...]
     complete: bool
 
@@ -134,6 +137,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             models=_models(session, _of(came.nodes, NodeKind.MODEL_VERSION)),
             publications=_of(came.nodes, NodeKind.PUBLICATION),
             path=_path(graph(session), came),
+            measured=measured(session, affected.everything, moment),
             incomplete=incomplete,
             complete=not incomplete,
         )

@@ -28,6 +28,10 @@ class Moment:
     at: int | None = None
     run: str | None = None
 
+    def covers(self, run: str, step: int) -> bool:
+        """Whether a run had done so many steps by then."""
+        return self.run in (None, run) and (self.at is None or step <= self.at)
+
 
 NOW = Moment()
 

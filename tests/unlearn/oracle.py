@@ -77,6 +77,16 @@ class Truth:
         reach.publications = {each for each, version in self.given if version in reach.versions}
         return reach
 
+    def measured(self, rows: Iterable[int]) -> set[tuple[str, int]]:
+        """The runs and steps at which somebody's rows, or what was made of them, were measured."""
+        gone = self._with_aggregates(set(rows))
+        return {
+            (run, step)
+            for run, entries in self.diary.items()
+            for kind, step, given in entries
+            if kind == "evaluate" and gone.intersection(given)
+        }
+
     def _inherits(self, run: str, start: str | None, whole: Reach) -> bool:
         return not whole.checkpoints.isdisjoint({start, *self.models.get(run, ())})
 

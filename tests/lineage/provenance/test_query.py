@@ -27,7 +27,12 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any, at: int) -> N
         truth = oracle.truth(lived)
         for kind, name, within, rows in lived.questions():
             whole, then = truth.reach(rows), truth.reach(rows, at)
-            assert_same(lived, who_saw(lived.store, kind, name, within), whole, whole)
+            now = who_saw(lived.store, kind, name, within)
+            assert_same(lived, now, whole, whole)
+            assert isinstance(now, WhoSaw)
+            assert {(each.run, s) for each in now.measured for s in each.steps} == truth.measured(
+                rows
+            )
             answer = who_saw(lived.store, kind, name, within, Moment(at))
             assert_same(lived, answer, then, whole)
         subjects = {name: rows for kind, name, _, rows in lived.questions() if kind == "subject"}
@@ -78,6 +83,9 @@ def assert_path(lived: Any, answer: WhoSaw, expected: Any, whole: Any) -> None:
     )
     follows = set(lived.sql("SELECT id, checkpoint_id FROM segments"))
     follows |= set(lived.sql("SELECT checkpoint_id, version_id FROM model_members"))
+    follows |= set(
+        lived.sql("SELECT m.checkpoint_id, s.id FROM run_models m JOIN segments s USING (run_id)")
+    )
     follows |= set(lived.sql("SELECT f.id, s.id FROM fits f JOIN segments s USING (run_id)"))
     follows |= set(
         lived.sql(

@@ -42,7 +42,8 @@ class Judge:
         for version, parent in self.lived.sql("SELECT id, parent_id FROM dataset_versions"):
             self.reference[parent].add(version)
         for transform, read, made in self.lived.sql(
-            "SELECT id, input_id, output_id FROM transforms"
+            "SELECT t.id, i.version_id, t.output_id FROM transforms t"
+            " JOIN transform_inputs i ON i.transform_id = t.id"
         ):
             self.reference[read].add(transform)
             self.reference[transform].add(made)
@@ -52,6 +53,9 @@ class Judge:
         inputs = {(run, alias): version for run, version, alias in self.lived.sql(INPUTS)}
         trained = dict(self.lived.sql("SELECT run_id, version_id FROM run_inputs WHERE trains"))
         fits = self.lived.sql("SELECT run_id, alias, id FROM fits")
+        given: dict[str, set[str]] = defaultdict(set)
+        for run, model in self.lived.sql("SELECT run_id, checkpoint_id FROM run_models"):
+            given[run].add(model)
         measured = self.lived.sql("SELECT run_id, alias, step FROM evaluations")
         for run, alias, fit in fits:
             self.reference[inputs[run, alias]].add(fit)
@@ -61,7 +65,9 @@ class Judge:
             self.influence[before[run]].add(lap)
             before[run] = made
             self.influence[lap].add(made)
-            self.reference[trained[run]].add(lap)
+            for model in given.get(run, ()):
+                self.influence[model].add(lap)
+            self.reference[trained.get(run)].add(lap)  # type: ignore[index]
             for owner, _, fit in fits:
                 if owner == run:
                     self.influence[fit].add(lap)

@@ -1,0 +1,50 @@
+"""Measures on records that may have steered a choice: told beside influence, never in it."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.data.retained import live
+from lineage.provenance.reach import Moment
+from storage.catalogue import tables
+
+
+class Measured(BaseModel):
+    """A run that was measured on a dataset version with some of the records, and when.
+
+    ``steps`` are how many optimizer steps were done at each measure.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    dataset_version: str
+    steps: tuple[int, ...]
+
+
+def measured(
+    session: Session, records: Mapping[str, BitMap], moment: Moment
+) -> tuple[Measured, ...]:
+    """Every run that was measured on some of these records (dataset id → positions)."""
+    measure, given, version = tables.Evaluation, tables.RunInput, tables.DatasetVersion
+    rows = session.execute(
+        select(measure.run_id, version, measure.step)
+        .join(given, (given.run_id == measure.run_id) & (given.alias == measure.alias))
+        .join(version, version.id == given.version_id)
+        .where(version.dataset_id.in_(list(records)))
+        .order_by(measure.run_id, version.id, measure.step)
+    )
+    steps: dict[tuple[str, str], list[int]] = {}
+    holding: dict[str, bool] = {}
+    for run_id, row, step in rows:
+        if row.id not in holding:
+            holding[row.id] = bool(live(row) & records[row.dataset_id])
+        if holding[row.id] and moment.covers(run_id, step):
+            steps.setdefault((run_id, row.id), []).append(step)
+    return tuple(
+        Measured(run=run_id, dataset_version=version_id, steps=tuple(dict.fromkeys(found)))
+        for (run_id, version_id), found in steps.items()
+    )
