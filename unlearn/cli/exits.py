@@ -26,6 +26,7 @@ BY_CODE = {
     "invalid_program": Exit.USAGE,
     "invalid_schedule": Exit.USAGE,
     "invalid_statement": Exit.USAGE,
+    "invalid_statistic": Exit.USAGE,
     "invalid_transform": Exit.USAGE,
     "unknown_record": Exit.USAGE,
     "not_found": Exit.NOT_FOUND,
