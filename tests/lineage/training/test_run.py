@@ -78,6 +78,7 @@ def begin(people: Version) -> Callable[..., Run]:
             {"people": version, "others": version},
             schedule_for(spec.schedule, version.salt),
             Kept(),
+            given=lambda alias: (),
             start=start or {},
             first_step=first_step,
             consumed=consumed,

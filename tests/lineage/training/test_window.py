@@ -30,11 +30,11 @@ class Diary:
         keys = positions.astype(np.uint64)
         records = Records(positions, keys, keys, lambda rows: [])
         version: Any = SimpleNamespace(present=SimpleNamespace(records=records), salt=bytes(16))
-        told = dict.fromkeys(("publish", "unknown"), lambda *about: None)
+        told = dict.fromkeys(("given", "publish", "unknown"), lambda *about: None)
         recorder: Any = SimpleNamespace(run_id="run-0", **told)
         log: Any = SimpleNamespace(append=self._append, seal=lambda: None)
         chain: Any = SimpleNamespace(link=lambda: "")
-        self.run = Observed(version, recorder, log, chain, {}, Watch(), Alone(), step)
+        self.run = Observed(version, recorder, log, chain, {}, Watch(), Alone(), step, {})
         self.windows: list[Window] = [self.run.window(), self.run.window()]
 
     def _append(self, step: int, records: Any, applied: bool = True) -> None:
