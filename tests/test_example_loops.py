@@ -34,6 +34,7 @@ FORGOTTEN = 7
 
 # What the frameworks warn of in themselves, in the versions that are installed here.
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),

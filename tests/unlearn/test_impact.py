@@ -48,6 +48,7 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) ->
         assert_same(impact(lived.store, together), truth.reach(rows))
 
 
+@pytest.mark.no_cover
 def test_impact_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:

@@ -28,6 +28,7 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any) -> None:
             assert said(ask(lived, kind, name, within)) == truth.reach(rows).runs
 
 
+@pytest.mark.no_cover
 def test_exposures_are_the_batches_and_fits_that_the_programs_were_given(
     histories: ModuleType, oracle: ModuleType
 ) -> None:

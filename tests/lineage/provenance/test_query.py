@@ -65,6 +65,7 @@ def assert_path(lived: Any, answer: WhoSaw, expected: Any) -> None:
     assert (answer.path[-1].kind == "model-version") or not expected.versions
 
 
+@pytest.mark.no_cover
 def test_who_saw_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:

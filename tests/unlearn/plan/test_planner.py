@@ -20,6 +20,8 @@ from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import Chain, restarts
 from unlearn.plan.world import VersionFacts, World
 
+pytestmark = pytest.mark.no_cover
+
 Usable = Callable[[str], bool]
 Makers = Mapping[str, tuple[str, ...]]
 
