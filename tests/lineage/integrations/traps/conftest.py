@@ -13,7 +13,7 @@ Loaded = Callable[[Path], ModuleType]
 
 @pytest.fixture(autouse=True)
 def _not_measured(no_cover: None) -> None:
-    """The tests of the watchers show what is executed: measured, loops would take twice the time."""
+    """Tests of the watchers show what is executed: measured, loops would take twice the time."""
 
 
 @pytest.fixture(scope="session")
