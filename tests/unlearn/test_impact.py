@@ -52,7 +52,7 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any, mask: int) ->
 def test_impact_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=10)
+    @settings(max_examples=7)
     @given(histories.histories(), MASKS)
     def holds(history: Any, mask: int) -> None:
         agree(histories, oracle, history, mask)

@@ -69,7 +69,7 @@ def assert_path(lived: Any, answer: WhoSaw, expected: Any) -> None:
 def test_who_saw_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=8)
+    @settings(max_examples=6)
     @given(histories.histories())
     def holds(history: Any) -> None:
         agree(histories, oracle, history)

@@ -65,7 +65,7 @@ def faults(brute_force: ModuleType, case: Any, passes: Passes) -> list[str]:
 def test_every_plan_is_sound_and_as_cheap_as_the_cheapest_subset_of_segments(
     worlds: ModuleType, brute_force: ModuleType
 ) -> None:
-    @settings(max_examples=600)
+    @settings(max_examples=400)
     @given(worlds.cases())
     def holds(case: Any) -> None:
         assert faults(brute_force, case, Passes()) == []
@@ -88,7 +88,7 @@ def test_ten_thousand_plans_are_sound_and_cheapest(
 def test_a_full_retrain_counts_shared_segments_once(
     worlds: ModuleType, brute_force: ModuleType
 ) -> None:
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(worlds.cases())
     def holds(case: Any) -> None:
         visits, _ = full_retrain(case.world, needed(case.world))

@@ -20,6 +20,10 @@ from tests.unlearn.tasks.observing import COMMAND, OWNER, Whim, settled
 from unlearn.tasks import external
 
 
+collect_ignore = ["tuner.py"]
+"""A plain script: it trains when it is imported."""
+
+
 @pytest.fixture(scope="session")
 def owner() -> ModuleType:
     """The owner's script as a module: some commands of these tests run in this process."""
