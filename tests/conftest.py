@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
@@ -142,7 +144,8 @@ def twin_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def train(words: list[str], **_: Any) -> Any:
         folder = Path(words[-1])
-        (folder / "result.json").write_text(json.dumps(twin.train(folder)))
+        with redirect_stdout(StringIO()):
+            (folder / "result.json").write_text(json.dumps(twin.train(folder)))
         return subprocess.CompletedProcess(words, 0, "", "")
 
     monkeypatch.setattr(compare, "subprocess", SimpleNamespace(run=train))

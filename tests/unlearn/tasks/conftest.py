@@ -19,7 +19,6 @@ from storage.errors import ExpungeError
 from tests.unlearn.tasks.observing import COMMAND, OWNER, Whim, settled
 from unlearn.tasks import external
 
-
 collect_ignore = ["tuner.py"]
 """A plain script: it trains when it is imported."""
 
