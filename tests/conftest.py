@@ -1,12 +1,16 @@
 """What all tests share: where real data lies, how hypothesis searches, how many threads run."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -140,6 +144,21 @@ def trained(workshop: ModuleType, trained_once: Path, tmp_path: Path) -> Iterato
     shutil.copytree(trained_once, tmp_path / "store")
     with workshop.Store.open(tmp_path / "store", workshop.Clock(days=1)) as opened:
         yield opened
+
+
+@pytest.fixture
+def twin_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twins are trained in this process: what isolates them is shown where it is the question."""
+    from unlearn.twin import compare
+    from unlearn.twin import train as twin
+
+    def train(words: list[str], **_: Any) -> Any:
+        folder = Path(words[-1])
+        with redirect_stdout(StringIO()):
+            (folder / "result.json").write_text(json.dumps(twin.train(folder)))
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(compare, "subprocess", SimpleNamespace(run=train))
 
 
 @pytest.fixture(scope="session")

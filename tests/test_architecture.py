@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 from importlinter.cli import lint_imports
+
+pytestmark = pytest.mark.no_cover
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("storage", "lineage", "unlearn")
@@ -31,6 +34,7 @@ def _named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=_named(path))
 

@@ -34,6 +34,7 @@ FORGOTTEN = 7
 
 # What the frameworks warn of in themselves, in the versions that are installed here.
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
@@ -213,7 +214,7 @@ def test_a_watched_script_is_answered_for_and_can_be_trained_again(
 
 @pytest.mark.parametrize("framework", ["lightning", "transformers"])  # the page has the third
 def test_a_driven_script_is_retrained_to_the_bytes_of_its_twin(
-    framework: str, folder: Path, ask: Ask
+    framework: str, folder: Path, ask: Ask, twin_here: None
 ) -> None:
     drive = ["train", f"{framework}_driven:train", "--dataset", "digits", "--epochs", "2"]
     made = {ask(*drive, "--model", "reader")["id"]}

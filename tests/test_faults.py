@@ -21,6 +21,8 @@ from unlearn.dispatch.drive import apply
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
+pytestmark = pytest.mark.no_cover
+
 NEW = [{"id": f"new-{n}", "person": f"newcomer-{n % 2}", "x": float(n)} for n in range(5)]
 Dies = Callable[..., list[tuple[str, Path]]]
 

@@ -190,6 +190,7 @@ def test_erasing_nothing_of_a_chunk_returns_the_chunk(objects: Objects) -> None:
     assert redact(objects, chunk, BitMap([9, 14])) == chunk
 
 
+@pytest.mark.no_cover
 @given(st.sets(st.integers(0, 7)), st.sets(st.integers(0, 7)))
 def test_erasing_twice_is_erasing_once_and_the_order_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, first: set[int], second: set[int]

@@ -230,6 +230,7 @@ def played(bench, store, history):
     return both
 
 
+@pytest.mark.no_cover
 @settings(max_examples=8)
 @given(histories(), FORGET)
 def test_the_closure_is_what_walking_every_row_finds(bench, history, forget):
@@ -250,6 +251,7 @@ def test_the_closure_is_what_walking_every_row_finds(bench, history, forget):
         assert [transforms.index(each) for each in found.stale] == list(both.oracle.stale(gone))
 
 
+@pytest.mark.no_cover
 @settings(max_examples=8)
 @given(histories(), FORGET, FORGET)
 def test_what_is_executed_again_is_what_never_having_the_rows_would_have_given(

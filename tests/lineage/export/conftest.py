@@ -51,7 +51,7 @@ def oracle(loaded: Callable[[Path], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def everything(histories: ModuleType) -> Any:
-    """A history with every kind of edge: derived, fitted on, measured with, and fine-tuned."""
+    """A history with every kind of edge: derived, grown, fitted on, measured with, fine-tuned."""
     people = [("p1",), ("p2",), ("p3", "p1"), ()]
     recipe = Recipe(shards=2, epochs=3, batch_size=4, checkpoint_every=4)
     return histories.History(
@@ -59,6 +59,13 @@ def everything(histories: ModuleType) -> Any:
         (
             histories.Training("a", recipe, fit=("a",), evaluate=("c",)),
             histories.Training("c", Recipe(epochs=2, batch_size=8), model="n", start=2),
+            histories.Training(
+                "a",
+                Recipe(epochs=1, batch_size=8),
+                model="n",
+                given=(0,),
+                new=((100, "100", ("p2",)),),
+            ),
         ),
         derived=(("halved", "a", "c"),),
     )

@@ -64,10 +64,11 @@ def test_events_of_any_history_are_valid_and_name_every_step_that_was_executed(
                     openlineage.check(event)
                 read = f"SELECT version_id FROM run_inputs WHERE run_id = '{run}'"
                 started = f"SELECT start_id FROM runs WHERE id = '{run}' AND start_id > ''"
+                models = f"SELECT checkpoint_id FROM run_models WHERE run_id = '{run}'"
                 inputs = next(each["inputs"] for each in found if fact(each))
                 named = [each["facets"]["version"]["datasetVersion"] for each in inputs]
                 assert sorted(named) == sorted(
-                    name for (name,) in lived.sql(f"{read} UNION {started}")
+                    name for (name,) in lived.sql(f"{read} UNION {started} UNION {models}")
                 )
                 steps = list(map(fact, running))
                 assert [(each["step"], each["records"]) for each in steps] == sorted(

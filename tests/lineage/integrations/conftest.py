@@ -40,7 +40,7 @@ def recorded(store: Store) -> Callable[[Iterable[dict[str, Any]]], dict[str, set
 
 @pytest.fixture
 def assert_replays_as_its_twin(
-    store: Store, people: list[dict[str, Any]], tmp_path: Path
+    store: Store, people: list[dict[str, Any]], tmp_path: Path, twin_here: None
 ) -> Callable[[str], None]:
     """Train a program in its own order, forget a person, and ask a twin for the same bytes."""
 

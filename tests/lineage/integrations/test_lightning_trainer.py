@@ -132,7 +132,7 @@ def test_a_driven_trainer_replays_its_own_order_to_the_bytes_of_its_twin(
     [
         {},
         {"accumulate_grad_batches": 3},
-        {"limit_train_batches": 5},
+        pytest.param({"limit_train_batches": 5}, marks=pytest.mark.soak),
         {"gradient_clip_val": 0.1, "num_sanity_val_steps": 0},
     ],
     ids=str,

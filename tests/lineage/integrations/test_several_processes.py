@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 import lineage
 import unlearn
 from lineage.errors import RunError
+from lineage.training import team
 from lineage.training.program import load_program
 from storage.catalogue import tables
+from tests.lineage.integrations.teams import launched
 
 PROGRAM = """
 import torch
@@ -107,8 +110,14 @@ def program(tmp_path: Path) -> Any:
     return load_program("together.py:train", folder)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch, twin_here: None) -> None:
+    """Teams are started without torchrun, which another test asks for."""
+    monkeypatch.setattr(team, "subprocess", SimpleNamespace(run=launched))
+
+
 def test_two_processes_replay_to_the_bytes_of_a_twin_of_two(
-    store: Any, people: list[str], program: Any, workshop: Any
+    store: Any, people: list[str], program: Any, workshop: Any, forked: None
 ) -> None:
     recipe = lineage.Recipe(epochs=3, batch_size=8, checkpoint_every=5, world_size=2)
     lineage.train(store, program, {"people": "people"}, "m", recipe)

@@ -57,7 +57,7 @@ def observed(registered):
     return registered
 
 
-def test_an_order_that_was_drawn_is_recorded_and_followed(registered):
+def test_an_order_that_was_drawn_is_recorded_and_followed(registered, twin_here):
     made = registered.ask(*TRAIN, "--schedule", "recorded", "--checkpoint-every", "4")
     (run,) = registered.ask("run", "list")
     assert (run["step"], run["steps"], run["state"]) == (16, None, "complete")

@@ -23,6 +23,11 @@ collect_ignore = ["programs"]
 """Plain script files: the store loads them, as a user's."""
 
 
+@pytest.fixture(autouse=True)
+def _not_measured(no_cover: None) -> None:
+    """Tests of the parts show what is executed: measured, real data would take twice the time."""
+
+
 @pytest.fixture(scope="session")
 def materials(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Material]:
     """``mnist``, ``few`` of its images, and ``voices``."""

@@ -67,13 +67,13 @@ def test_a_model_without_other_records_is_another_model(trained: Trains, tmp_pat
 
 
 def test_a_program_that_asks_the_catalogue_how_many_rows_there_are_is_found_out(
-    trained: Trains,
+    trained: Trains, twin_here: None
 ) -> None:
     model = trained("careless.py:asks_the_catalogue", "sharded")
     _refused(model, model.people(2, 1)[0])
 
 
-def test_a_program_that_counts_the_file_is_found_out(trained: Trains) -> None:
+def test_a_program_that_counts_the_file_is_found_out(trained: Trains, twin_here: None) -> None:
     model = trained("careless.py:counts_the_file", "sharded")
     _refused(model, model.people(2, 0)[0])
 

@@ -56,8 +56,16 @@ def late_record(model: Trained, after: int) -> str:
     return str(model.material.table[model.material.record][position])
 
 
-@pytest.mark.parametrize("topology", ["plain", "sharded"])
-@pytest.mark.parametrize("steps", [(3,), (31, 33, 60)], ids=str)
+@pytest.mark.parametrize(
+    ("topology", "steps"),
+    [
+        ("plain", (31, 33, 60)),
+        ("sharded", (3,)),
+        pytest.param("plain", (3,), marks=pytest.mark.soak),
+        pytest.param("sharded", (31, 33, 60), marks=pytest.mark.soak),
+    ],
+    ids=str,
+)
 def test_a_training_that_lost_power_ends_like_one_that_did_not(
     topology: str,
     steps: tuple[int, ...],

@@ -45,7 +45,7 @@ class Family:
 
 
 @pytest.fixture
-def family(trained: Trains, data: Path, tmp_path: Path) -> Callable[..., Family]:
+def family(trained: Trains, data: Path, tmp_path: Path, twin_here: None) -> Callable[..., Family]:
     """Makes the family of a model of one topology."""
 
     def made(topology: str) -> Family:

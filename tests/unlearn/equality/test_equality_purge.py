@@ -64,7 +64,7 @@ def _saw(model: Trained, records: set[str]) -> dict[str, bool]:
     ids=["mnist", "voices"],
 )
 def test_nothing_of_the_forgotten_is_left_after_decoding_everything(
-    ref: str, config: dict[str, object], twin: bool, trained: Trains
+    ref: str, config: dict[str, object], twin: bool, trained: Trains, twin_here: None
 ) -> None:
     model = trained(ref, "sharded", **config)
     (person, *_), (other, *_) = model.people(1, 1), model.people(1, 0)

@@ -6,7 +6,6 @@ images with the program, and nothing at all with the library: seeds are derived 
 published recipe.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,8 +31,7 @@ from unlearn.dispatch.drive import apply
 from unlearn.dispatch.journal import results
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.planner import make_plan
-from unlearn.twin import compare, kit
-from unlearn.twin import train as twin
+from unlearn.twin import kit
 
 SAMPLED, SHUFFLED = "drawn.py:sampled", "drawn.py:shuffled"
 TOPOLOGY = {SAMPLED: "curriculum", SHUFFLED: "drawn"}
@@ -98,18 +96,6 @@ def drawn(
         return Original(model, given, images)
 
     return original
-
-
-@pytest.fixture
-def twin_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins are trained in this process: what isolates them is shown elsewhere."""
-
-    def train(words: list[str], **_: Any) -> Any:
-        folder = Path(words[-1])
-        (folder / "result.json").write_text(twin.json.dumps(twin.train(folder)))
-        return subprocess.CompletedProcess(words, 0, "", "")
-
-    monkeypatch.setattr(compare.subprocess, "run", train)
 
 
 def seed(run_seed: int, step: int) -> None:

@@ -56,7 +56,9 @@ def test_a_twin_holds_the_retained_rows_and_nothing_of_the_forgotten(
     assert tuple(outcome.results["check"]["twins"][0]["twin_members"]) == twin.digests
 
 
-def test_a_twin_holds_no_distinctive_number_of_the_forgotten(trained: Trains, kept: Path) -> None:
+def test_a_twin_holds_no_distinctive_number_of_the_forgotten(
+    trained: Trains, kept: Path, twin_here: None
+) -> None:
     model = trained("voices.py:mlp", "sharded", optimizer="sgd", scaler="moments")
     (person, *_), (other, *_) = model.people(2, 0), model.people(1, 0)
     gone, retained = model.material.needles([person]), model.material.needles([other])
@@ -66,7 +68,7 @@ def test_a_twin_holds_no_distinctive_number_of_the_forgotten(trained: Trains, ke
     _passed(outcome.results["check"])
 
 
-def test_a_twin_without_any_rows_is_the_untrained_model(trained: Trains) -> None:
+def test_a_twin_without_any_rows_is_the_untrained_model(trained: Trains, twin_here: None) -> None:
     model = trained("voices.py:mlp", "plain", optimizer="adam", scaler=False)
     outcome = forget(model.store, "subject", model.people(0, 0), TWIN)
     assert outcome.plan.records == len(model.material.table)
@@ -92,7 +94,7 @@ def fine_tuned(trained: Trains, data: Path, tmp_path: Path) -> tuple[Trained, Ma
 
 
 def test_a_fine_tune_is_made_again_from_the_parent_that_was_made_again(
-    fine_tuned: tuple[Trained, Material, str], tmp_path: Path
+    fine_tuned: tuple[Trained, Material, str], tmp_path: Path, twin_here: None
 ) -> None:
     model, late, tuned = fine_tuned
     kind, names = forget_set(model, "one record", seed=3)

@@ -19,6 +19,9 @@ from storage.errors import ExpungeError
 from tests.unlearn.tasks.observing import COMMAND, OWNER, Whim, settled
 from unlearn.tasks import external
 
+collect_ignore = ["tuner.py"]
+"""A plain script: it trains when it is imported."""
+
 
 @pytest.fixture(scope="session")
 def owner() -> ModuleType:

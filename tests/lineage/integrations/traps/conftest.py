@@ -11,6 +11,11 @@ HERE = Path(__file__).parent
 Loaded = Callable[[Path], ModuleType]
 
 
+@pytest.fixture(autouse=True)
+def _not_measured(no_cover: None) -> None:
+    """Tests of the watchers show what is executed: measured, loops would take twice the time."""
+
+
 @pytest.fixture(scope="session")
 def judging(loaded: Loaded) -> ModuleType:
     """What says what a loop really learned from."""
