@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from pyroaring import BitMap
 from sqlalchemy import select
 
+from lineage.data.retained import live
 from lineage.schedule import RecordedSchedule
 from lineage.store import Store
 from lineage.training import recording
@@ -269,7 +271,7 @@ def test_a_twin_that_follows_another_order_is_told_from_the_model(
 
     def unfiltered(packer: Any, *given: Any) -> str | None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kit._Packer, "_retained", everybody)
+            patch.setattr(kit, "remade", everybody)
             return order(packer, *given)
 
     plan_id, _ = make_plan(store, [ask(store, "record", late)])
@@ -281,6 +283,6 @@ def test_a_twin_that_follows_another_order_is_told_from_the_model(
     assert (check["claim"]["claim"], check["verdict"]) == ("none", "failed")
 
 
-def everybody(packer: Any, version: Any) -> np.ndarray:
+def everybody(session: Any, store: Any, version: Any, gone: Any) -> BitMap:
     """Nobody is struck out: where one who is not there was, the twin takes another."""
-    return np.ones(len(version.present.positions), bool)
+    return live(version)
