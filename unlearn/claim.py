@@ -43,8 +43,9 @@ class Evidence(_Frozen):
     ``programs`` gives the program of each replay, ``probes`` whether a program's bits were
     reproduced; ``environments`` name what differs between the original execution and the replays;
     ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
-    order which was drawn when the forgotten records were still there. ``external`` runs were
-    trained by their owner's command; ``incomplete`` ones were given records that no dataset holds.
+    order which was drawn when the forgotten records were still there, and ``idle`` those that were
+    given no record at all. ``external`` runs were trained by their owner's command; ``incomplete``
+    ones were given records that no dataset holds.
     """
 
     tainted: tuple[str, ...]
@@ -56,6 +57,7 @@ class Evidence(_Frozen):
     held: tuple[str, ...]
     nominal: dict[str, tuple[int, ...]]
     drawn: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
 
@@ -143,6 +145,7 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
     caveats = {
         "nominal sizes frozen at the first train": sizes,
         "order_drawn_with_forgotten": ", ".join(evidence.drawn),
+        "learned from no record": ", ".join(evidence.idle),
         "source that is not as recorded": ", ".join(evidence.changed),
     }
     return tuple(f"{what}: {which}" for what, which in caveats.items() if which)

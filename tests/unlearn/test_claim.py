@@ -155,6 +155,8 @@ def test_nominal_sizes_and_the_limit_of_any_such_claim_are_printed() -> None:
     assert statement.caveats == ("nominal sizes frozen at the first train: run-1: 60, 40",)
     assert statement.limit == LIMIT
     assert decide(evidence(nominal={}), None)[0].caveats == ()
+    idle, _ = decide(evidence(nominal={}, idle=("run-1", "run-2")), None)
+    assert idle.caveats == ("learned from no record: run-1, run-2",)
 
 
 def test_twins_are_equal_only_where_there_is_one() -> None:

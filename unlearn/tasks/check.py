@@ -83,6 +83,11 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             external=tuple(external),
             incomplete=incomplete_runs(session, decoded(plan.forget)),
             drawn=tuple(run for run in restarts if recording_of(session, run) is not None),
+            idle=tuple(
+                result["run"]
+                for work, result in zip(replays, done.values(), strict=True)
+                if work.first_step < work.until and not result["visits"]
+            ),
         )
 
 

@@ -74,6 +74,8 @@ def test_a_twin_without_any_rows_is_the_untrained_model(trained: Trains, twin_he
     assert outcome.plan.records == len(model.material.table)
     assert outcome.plan.visits == 0
     _passed(outcome.results["check"])
+    caveats = outcome.results["check"]["claim"]["caveats"]
+    assert any(each.startswith("learned from no record: run-") for each in caveats)
 
 
 @pytest.fixture
