@@ -120,6 +120,8 @@ def test_an_interruption_ends_a_statement_at_once(trained):
         "import os, signal, threading\n"
         "from unlearn.cli import main\n"
         "import duckdb, lineage.provenance.sql\n"
+        # A job in the background of a shell is started deaf to it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "main(['sql', 'SELECT count(*) FROM range(1000000000000)', '--json'])\n"
     )
