@@ -62,6 +62,7 @@ def test_an_owner_is_told_what_is_left_and_trains_on_nothing_else(
             "version": results["external-1"]["dataset_version"],
             "retained": 92,
             "records": str(folder / f"{results['external-1']['dataset_version']}.parquet"),
+            "stands_in": {},
             "answer": str(folder / "answer.json"),
         }
         rows = [(row["id"], row["x"]) for row in note["rows"]]

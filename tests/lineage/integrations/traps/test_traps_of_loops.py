@@ -26,11 +26,11 @@ def observed(written: list[tuple[int, int, bool]]) -> Observed:
     keys = positions.astype(np.uint64)
     records = Records(positions, keys, keys, lambda rows: [])
     version: Any = SimpleNamespace(present=SimpleNamespace(records=records), salt=bytes(16))
-    told = dict.fromkeys(("publish", "unknown"), lambda *about: None)
+    told = dict.fromkeys(("given", "publish", "unknown"), lambda *about: None)
     recorder: Any = SimpleNamespace(run_id="run-0", **told)
     log: Any = SimpleNamespace(append=append, seal=lambda: None)
     chain: Any = SimpleNamespace(link=lambda: "")
-    return Observed(version, recorder, log, chain, {}, Watch(), Alone(), 0)
+    return Observed(version, recorder, log, chain, {}, Watch(), Alone(), 0, {})
 
 
 class Loop:
