@@ -68,7 +68,7 @@ def agree_at(lived: Any, truth: Any, positions: Positions, rows: set[int], at: i
 def test_impact_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=7)
+    @settings(max_examples=5)
     @given(histories.histories(), MASKS, MOMENTS)
     def holds(history: Any, mask: int, at: int) -> None:
         agree(histories, oracle, history, mask, at)

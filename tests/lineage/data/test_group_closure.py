@@ -162,6 +162,7 @@ def played(bench, store, history):
     return world
 
 
+@pytest.mark.no_cover
 @settings(max_examples=8)
 @given(histories(), FORGET, FORGET)
 def test_groups_and_joins_come_out_as_if_the_forgotten_had_never_been_there(

@@ -32,7 +32,7 @@ def agree(histories: ModuleType, oracle: ModuleType, history: Any) -> None:
 def test_exposures_are_the_batches_and_fits_that_the_programs_were_given(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=7)
+    @settings(max_examples=5)
     @given(histories.histories())
     def holds(history: Any) -> None:
         agree(histories, oracle, history)

@@ -101,7 +101,7 @@ def assert_path(lived: Any, answer: WhoSaw, expected: Any, whole: Any) -> None:
 def test_who_saw_is_what_a_walk_over_every_batch_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=6)
+    @settings(max_examples=5)
     @given(histories.histories(), MOMENTS)
     def holds(history: Any, at: int) -> None:
         agree(histories, oracle, history, at)

@@ -164,7 +164,7 @@ def publish(lived: Any, version: str) -> None:
 def test_a_lineage_is_what_a_walk_over_the_catalogue_finds(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=6)
+    @settings(max_examples=4)
     @given(histories.histories())
     def holds(history: Any) -> None:
         agree(histories, oracle, history)

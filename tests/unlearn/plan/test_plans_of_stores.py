@@ -140,7 +140,7 @@ ORDERS = st.sampled_from(["in turn", "in turn", "both waiting", "together"])
 
 
 def test_plans_cost_what_they_say_and_leave_nothing_tainted(support: Support) -> None:
-    @settings(max_examples=4)
+    @settings(max_examples=3)
     @given(support.histories.histories(), PICKS, ORDERS)
     def holds(history: Any, picks: tuple[int, int], order: str) -> None:
         forget_two(support, history, picks, order)
