@@ -42,7 +42,7 @@ core: .venv-core/bin/pip ## Install without extras and use the core there: no to
 	@.venv-core/bin/python tests/core_without_torch.py
 	@.venv-core/bin/expunge --help > /dev/null
 
-bench: $(BENCH) ## Run every benchmark and print one table (results: benchmarks/results/)
+bench: $(BENCH) ## Run every benchmark and print one table (benchmarks/results.json)
 	@mkdir -p benchmarks/results
 	@failed=; \
 	for script in benchmarks/[a-z]*.py; do \
@@ -51,7 +51,7 @@ bench: $(BENCH) ## Run every benchmark and print one table (results: benchmarks/
 		echo "== $$name"; \
 		$(BIN)/python "$$script" --json "benchmarks/results/$$name.json" || failed="$$failed $$name"; \
 	done; \
-	$(BIN)/python benchmarks/report.py benchmarks/results || failed="$$failed report"; \
+	$(BIN)/python benchmarks/report.py benchmarks/results --json benchmarks/results.json || failed="$$failed report"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 soak: $(DEV) ## The same properties, larger (SOAK_SECONDS=600, SEED=… to repeat a run)
@@ -65,7 +65,7 @@ docs: $(DEV) ## Build the documentation into docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean: ## Remove what was built (the environment .venv and stores .expunge stay)
-	@rm -rf .venv-core .venv-peers build dist docs/_build benchmarks/results .coverage .coverage.* \
+	@rm -rf .venv-core .venv-peers build dist docs/_build benchmarks/results benchmarks/results.json .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find storage lineage unlearn tests benchmarks examples docs \
 		-name __pycache__ -type d -prune -exec rm -rf {} +

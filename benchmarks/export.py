@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from impact import Counter
 from recording import fresh
 from report import Figure, finish
 
@@ -32,19 +31,11 @@ STEPS = (2_000, 20_000)
 TARGET = 10
 
 
-@lineage.program
-def program(run: lineage.Run) -> None:
-    counter = Counter()
-    run.track(model=counter)
-    for _ in run.batches(run.dataset("rows")):
-        counter.steps += 1
-
-
 def trained(folder: Path, steps: int) -> tuple[Path, str]:
     """A store with a run of so many steps, and a checkpoint after each 500 of them."""
     store_path = folder / f"store-{steps}"
     pq.write_table(pa.table({"x": np.arange(RECORDS)}), folder / "rows.parquet")
-    this: Any = load("export.py:program", Path(__file__).parent)
+    this: Any = load("_counting.py:program", Path(__file__).parent)
     size = RECORDS * EPOCHS // steps
     recipe = lineage.Recipe(epochs=EPOCHS, batch_size=size, min_batch=1, checkpoint_every=EVERY)
     with lineage.Store.create(store_path) as store:

@@ -37,31 +37,10 @@ TARGET, PROCESSES = 0.5, 3
 Row = dict[str, Any]
 
 
-class Counter:
-    """The smallest state that a checkpoint can hold."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": np.array(self.steps)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
-
-
-@lineage.program
-def program(run: lineage.Run) -> None:
-    counter = Counter()
-    run.track(model=counter)
-    for _ in run.batches(run.dataset("rows")):
-        counter.steps += 1
-
-
 def build(folder: Path) -> tuple[Path, str, int]:
     """A store with one real run and many that are like it; its dataset, its number of nodes."""
     pq.write_table(pa.table({"x": np.arange(RECORDS)}), folder / "rows.parquet")
-    this: Any = load("impact.py:program", Path(__file__).parent)
+    this: Any = load("_counting.py:program", Path(__file__).parent)
     recipe = lineage.Recipe(epochs=EPOCHS, batch_size=BATCH, min_batch=1)
     with lineage.Store.create(folder / "store") as store:
         version = lineage.add_dataset(store, "rows", folder / "rows.parquet")

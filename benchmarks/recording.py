@@ -211,31 +211,10 @@ def measure(folder: Path, visits: int) -> dict[str, float]:
     }
 
 
-@lineage.program
-def program(run: lineage.Run) -> None:
-    counter = Counter()
-    run.track(model=counter)
-    for _ in run.batches(run.dataset("rows")):
-        counter.steps += 1
-
-
-class Counter:
-    """The smallest state that a checkpoint can hold."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": np.array(self.steps)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
-
-
 def checkpoint_bytes(folder: Path) -> float:
     """Bytes by which the catalogue grows with each checkpoint of a run on a stable schedule."""
     pq.write_table(pa.table({"x": np.arange(CHECKPOINTS)}), folder / "rows.parquet")
-    this: Any = load("recording.py:program", Path(__file__).parent)
+    this: Any = load("_counting.py:program", Path(__file__).parent)
     recipe = lineage.Recipe(epochs=4, batch_size=4, min_batch=1, checkpoint_every=1)
     with lineage.Store.create(folder / "store") as store:
         lineage.add_dataset(store, "rows", folder / "rows.parquet")

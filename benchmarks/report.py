@@ -1,6 +1,6 @@
 """What a benchmark leaves behind, and one table of all of it.
 
-python benchmarks/report.py FOLDER
+python benchmarks/report.py FOLDER [--json all.json]
 """
 
 import argparse
@@ -68,8 +68,11 @@ def lines(documents: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    parser.add_argument("--json", type=Path, help="one file of all documents")
+    options = parser.parse_args()
+    documents = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
+    if options.json is not None:
+        options.json.write_text(json.dumps(documents, indent=2) + "\n")
     table = list(lines(documents))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

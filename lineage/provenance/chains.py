@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import select
+from sqlalchemy import Select, select, true
 from sqlalchemy.orm import Session
 
 from storage.catalogue import tables
@@ -20,8 +20,9 @@ class Chain:
     """What a run left, in order: lap ``i`` is segment ``i``, which made checkpoint ``i``.
 
     The lap has the steps from ``first_steps[i]`` to ``ends[i]``, of which ``skipped[i]`` had too
-    few records. ``start`` is the checkpoint that the run went on from; ``given`` are those of
-    models that it read, and ``fits`` the artefacts that were fitted for it: all of it has them.
+    few records, and ``visits[i]`` in all. ``start`` is the checkpoint that the run went on from;
+    ``given`` are those of models that it read, and ``fits`` the artefacts that were fitted for it:
+    all of it has them.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class Chain:
     segments: tuple[str, ...]
     first_steps: tuple[int, ...]
     skipped: tuple[int, ...]
+    visits: tuple[int, ...]
     checkpoints: tuple[str, ...]
     ends: tuple[int, ...]
 
@@ -48,11 +50,14 @@ class Chain:
         return ()
 
 
-_NOTHING: tuple[tuple[()], ...] = ((), (), (), (), ())
+_NOTHING: tuple[tuple[()], ...] = ((), (), (), (), (), ())
 
 
-def chains(session: Session) -> list[Chain]:
-    """Every run, in the order in which they began; one that left nothing is empty."""
+def chains(session: Session, runs: Select[str] | None = None) -> list[Chain]:
+    """Every run, or those whose ids a query selects, in the order in which they began.
+
+    One that left nothing is empty.
+    """
     run, segment, checkpoint = tables.Run, tables.Segment, tables.Checkpoint
     connection = session.connection()  # which makes plain rows: a session takes half as long again
     fits: dict[str, list[str]] = defaultdict(list)
@@ -69,16 +74,19 @@ def chains(session: Session) -> list[Chain]:
             segment.id,
             segment.first_step,
             segment.skipped,
+            segment.visits,
             checkpoint.id,
             checkpoint.step,
         )
         .join(checkpoint, checkpoint.id == segment.checkpoint_id)
+        .where(true() if runs is None else segment.run_id.in_(runs))
         .order_by(segment.run_id, checkpoint.step)
     ).all()
     columns = {
         run_id: tuple(zip(*rows, strict=True))[1:] for run_id, rows in groupby(laps, itemgetter(0))
     }
-    began = select(run.id, run.start_id).order_by(run.created_at, run.id)
+    wanted = true() if runs is None else run.id.in_(runs)
+    began = select(run.id, run.start_id).where(wanted).order_by(run.created_at, run.id)
     return [
         Chain(
             run_id,

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
+from lineage.provenance.chains import Chain
 from lineage.provenance.history import History, histories
 from lineage.schedule import Schedule
 from lineage.store import Store
@@ -38,14 +39,18 @@ class Exposure:
 
 
 def exposures(
-    store: Store, records: Mapping[str, BitMap], until: int | None = None
+    store: Store,
+    records: Mapping[str, BitMap],
+    until: int | None = None,
+    known: Iterable[Chain] | None = None,
 ) -> list[Exposure]:
     """Every run that some of these records (dataset id → positions) entered; complete.
 
-    With ``until``, only what the first so many steps of each run were given.
+    With ``until``, only what the first so many steps of each run were given. ``known`` are the
+    chains of all runs, where they were read before.
     """
     with store.catalogue.read() as session:
-        past = list(runs_over(session, records.keys()))
+        past = list(runs_over(session, records.keys(), known))
     versions: dict[str, Version] = {}
     found = []
     for each in past:
@@ -84,7 +89,9 @@ def incomplete_runs(
     return tuple(dict.fromkeys(session.scalars(found)))
 
 
-def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[History]:
+def runs_over(
+    session: Session, datasets: Iterable[str], known: Iterable[Chain] | None = None
+) -> Iterator[History]:
     """The runs that were given one of these datasets (ids), oldest first."""
     touched = (
         select(tables.RunInput.run_id)
@@ -92,7 +99,7 @@ def runs_over(session: Session, datasets: Iterable[str]) -> Iterator[History]:
         .where(tables.DatasetVersion.dataset_id.in_(list(datasets)))
         .distinct()
     )
-    return histories(session, touched)
+    return histories(session, touched, known)
 
 
 def executed(

@@ -1,7 +1,7 @@
 """Runs as they happened: from which step to which, in which segments, over which data."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from lineage.provenance.chains import Chain, chains
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
@@ -61,40 +62,42 @@ def history(session: Session, run_id: str) -> History:
     return found[0]
 
 
-def histories(session: Session, runs: Select[str]) -> Iterator[History]:
-    """The runs whose ids a query selects, in the order in which they began."""
+def histories(
+    session: Session, runs: Select[str], known: Iterable[Chain] | None = None
+) -> Iterator[History]:
+    """The runs whose ids a query selects, in the order in which they began.
+
+    ``known`` are chains that were read before; a run that began since is left out.
+    """
+    left = {chain.run_id: chain for chain in (chains(session, runs) if known is None else known)}
     given: dict[str, dict[str, str]] = defaultdict(dict)
     fits: dict[str, list[tables.Fit]] = defaultdict(list)
-    laps: dict[str, list[Lap]] = defaultdict(list)
     for each in session.scalars(select(tables.RunInput).where(tables.RunInput.run_id.in_(runs))):
         given[each.run_id][each.alias] = each.version_id
     for fit in session.scalars(select(tables.Fit).where(tables.Fit.run_id.in_(runs))):
         fits[fit.run_id].append(fit)
-    lap, made = tables.Segment, tables.Checkpoint
-    for row in session.connection().execute(  # plain rows: a session's take half as long again
-        select(
-            lap.run_id,
-            lap.id,
-            lap.first_step,
-            lap.skipped,
-            lap.visits,
-            lap.checkpoint_id,
-            made.step,
-        )
-        .join(made, made.id == lap.checkpoint_id)
-        .where(lap.run_id.in_(runs))
-        .order_by(lap.run_id, made.step)
-    ):
-        laps[row[0]].append(Lap._make(row[1:]))
     for run in session.scalars(
         select(tables.Run).where(tables.Run.id.in_(runs)).order_by(tables.Run.created_at)
     ):
-        yield History(
-            run.id,
-            RunSpec.model_validate(run.specification),
-            run.first_step,
-            given[run.id],
-            tuple(fits[run.id]),
-            tuple(laps[run.id]),
-            np.array([lap.end for lap in laps[run.id]], np.int64),
-        )
+        if run.id in left:
+            yield History(
+                run.id,
+                RunSpec.model_validate(run.specification),
+                run.first_step,
+                given[run.id],
+                tuple(fits[run.id]),
+                tuple(_laps(left[run.id])),
+                np.array(left[run.id].ends, np.int64),
+            )
+
+
+def _laps(chain: Chain) -> Iterator[Lap]:
+    return map(
+        Lap,
+        chain.segments,
+        chain.first_steps,
+        chain.skipped,
+        chain.visits,
+        chain.checkpoints,
+        chain.ends,
+    )

@@ -62,11 +62,13 @@ def reach(
         NotFoundError: there is no such run.
         InvalidInputError: the run has not done so many steps, or began later.
     """
-    everything = tuple(exposures(store, records))
+    with store.catalogue.read() as session:
+        runs = chains(session)
+    everything = tuple(exposures(store, records, known=runs))
     origins = _entries(everything).union(also)
     with store.catalogue.read() as session:
         if moment == NOW:
-            tainted = reached(edges_between(session), origins, chains(session))
+            tainted = reached(edges_between(session), origins, runs)
             return Reach(everything, frozenset(tainted), frozenset(origins))
         if moment.run is not None:
             _require_done(session, moment.run, moment.at)
@@ -74,7 +76,7 @@ def reach(
     tainted = reached(links, origins)
     entered = tuple(
         each
-        for each in exposures(store, records, moment.at)
+        for each in exposures(store, records, moment.at, runs)
         if moment.run is None or each.run_id == moment.run
     )
     own = _entries(entered)

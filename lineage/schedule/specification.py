@@ -52,7 +52,23 @@ class ScheduleSpec(BaseModel):
         return sum(stage.epochs * stage.steps_per_epoch for stage in stages)
 
 
-class RecordedSpec(BaseModel):
+class _OneShard(BaseModel):
+    """What is not spread over shards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def shards(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def shard(self) -> int:
+        """The only one."""
+        return 0
+
+
+class RecordedSpec(_OneShard):
     """The schedule of a run whose order is drawn as it trains, by a loader of the program's own.
 
     ``epochs`` is null where the loop itself decides when to end: such a run is observed, and never
@@ -60,22 +76,10 @@ class RecordedSpec(BaseModel):
     shard: an order that is drawn over all records isolates none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["recorded/1"] = "recorded/1"
     epochs: Size | None
     seed: int = Field(ge=0, lt=2**53)
     nominal: tuple[Size]
-
-    @property
-    def shards(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def shard(self) -> int:
-        """The only one."""
-        return 0
 
     @property
     def steps(self) -> None:
@@ -83,25 +87,13 @@ class RecordedSpec(BaseModel):
         return None
 
 
-class NoStepsSpec(BaseModel):
+class NoStepsSpec(_OneShard):
     """No schedule: the run takes no step, and makes its state of the models that it is given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["none"] = "none"
     epochs: Literal[0] = 0
     seed: int = Field(ge=0, lt=2**53)
     nominal: tuple[()] = ()
-
-    @property
-    def shards(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def shard(self) -> int:
-        """The only one."""
-        return 0
 
     @property
     def steps(self) -> int:
