@@ -1,14 +1,18 @@
 """What work costs: record visits, which are exact, and expected seconds, from what was recorded."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
-from lineage.data.version import contains, open_version
+from lineage.data.version import Version, contains, open_version
+from lineage.schedule import Records, shards_of
 from lineage.store import Store
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
@@ -17,26 +21,24 @@ from unlearn.plan.world import CheckpointFacts
 
 
 def retained_visits(
-    store: Store, session: Session, segments: Iterable[str], forget: Positions
+    store: Store, session: Session, segments: Collection[str], forget: Positions
 ) -> dict[str, int]:
     """Visits that each of these segments has when executed without the forgotten positions.
 
     Exact: steps that fall below ``min_batch`` are passed over, as the executor does.
     """
-    wanted = set(segments)
-    by_run: dict[str, list[tuple[tables.Segment, int]]] = {}
-    for segment, step in session.execute(
-        select(tables.Segment, tables.Checkpoint.step).join(
-            tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id
-        )
-    ):
-        if segment.id in wanted:
-            by_run.setdefault(segment.run_id, []).append((segment, step))
-    visits = {}
-    for run_id, laps in by_run.items():
-        sizes = _sizes(store, session, run_id, forget)
-        for segment, step in laps:
-            visits[segment.id] = int(sizes[segment.first_step : step].sum())
+    lap, made = tables.Segment, tables.Checkpoint
+    laps = session.connection().execute(
+        select(lap.run_id, lap.id, lap.first_step, made.step)
+        .join(made, made.id == lap.checkpoint_id)
+        .order_by(lap.run_id)
+    )
+    wanted = [each for each in laps if each.id in segments]
+    left = _Left(store, session, forget)
+    visits: dict[str, int] = {}
+    for run_id, of_run in groupby(wanted, itemgetter(0)):
+        sizes = left.sizes(run_id)
+        visits.update((name, int(sizes[first:step].sum())) for _, name, first, step in of_run)
     return visits
 
 
@@ -48,15 +50,42 @@ def seconds(checkpoints: Iterable[CheckpointFacts]) -> float:
     return round(sum(each.seconds for each in checkpoints), 3)
 
 
-def _sizes(store: Store, session: Session, run_id: str, forget: Positions) -> np.ndarray:
-    """Present records a step, with steps below ``min_batch`` as zero: (steps,)."""
-    run = session.get_one(tables.Run, run_id)
-    spec = RunSpec.model_validate(run.specification)
-    if spec.train is None:
-        return np.empty(0, np.int64)
-    version = open_version(store, session.get_one(tables.RunInput, (run_id, spec.train)).version_id)
-    present = version.present
-    kept = ~contains(forget.get(version.dataset.id, BitMap()), present.positions)
-    schedule = schedule_of(store, run_id, spec, version.salt)
-    sizes = schedule.sizes(present.records.take(kept))
-    return np.where(sizes < spec.min_batch, 0, sizes)
+class _Left:
+    """The records that are left of dataset versions, divided into shards once for all runs."""
+
+    def __init__(self, store: Store, session: Session, forget: Positions) -> None:
+        self.store, self.forget = store, forget
+        runs = session.scalars(select(tables.Run))
+        self.specifications = {run.id: run.specification for run in runs}
+        given = session.scalars(select(tables.RunInput))
+        self.inputs = {(each.run_id, each.alias): each.version_id for each in given}
+        self.versions: dict[str, Version] = {}
+        self.shards: dict[tuple[str, int], list[Records]] = {}
+
+    def sizes(self, run_id: str) -> NDArray[np.int64]:
+        """Records a step of a run, with steps below ``min_batch`` as zero: (steps,)."""
+        spec = RunSpec.model_validate(self.specifications[run_id])
+        if spec.train is None:
+            return np.empty(0, np.int64)
+        version = self._version(self.inputs[run_id, spec.train])
+        schedule = schedule_of(self.store, run_id, spec, version.salt)
+        sizes = schedule.sizes(self._records(version, spec))
+        return np.where(sizes < spec.min_batch, 0, sizes)
+
+    def _version(self, version_id: str) -> Version:
+        if version_id not in self.versions:
+            self.versions[version_id] = open_version(self.store, version_id)
+        return self.versions[version_id]
+
+    def _records(self, version: Version, spec: RunSpec) -> Records:
+        shards = spec.schedule.shards
+        if (version.id, shards) not in self.shards:
+            self.shards[version.id, shards] = self._divided(version, shards)
+        return self.shards[version.id, shards][spec.schedule.shard]
+
+    def _divided(self, version: Version, shards: int) -> list[Records]:
+        present = version.present
+        gone = contains(self.forget.get(version.dataset.id, BitMap()), present.positions)
+        kept = present.records.take(~gone)
+        shard = shards_of(kept.placement, version.salt, shards)
+        return [kept.take(shard == number) for number in range(shards)]

@@ -28,7 +28,7 @@ from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
 from unlearn.plan.world import World, world
-from unlearn.request.lifecycle import forget_sets, open_requests
+from unlearn.request.reading import forget_sets, open_requests
 
 
 def make_plan(store: Store, request_ids: Sequence[str]) -> tuple[str, Plan]:

@@ -30,12 +30,9 @@ from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
-
-AT_ONCE = 10_000
-"""How many values a query names; SQLite takes no more than some thirty thousand."""
+from unlearn.request.reading import batches, open_requests
 
 
 def accept(
@@ -71,7 +68,7 @@ def cancel(store: Store, request_id: str) -> None:
         RequestError: it is done, cancelled, or being carried out.
     """
     with store.catalogue.write() as session:
-        request = _open_request(session, request_id)
+        (request,) = open_requests(session, [request_id])
         busy = session.scalar(
             select(tables.Plan.id)
             .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
@@ -106,49 +103,6 @@ def _ready_plans(request_id: str) -> Select[tables.Plan]:
         .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
         .where(tables.PlanRequest.request_id == request_id, tables.Plan.state == "ready")
     )
-
-
-def forget_sets(session: Session, request_ids: Sequence[str]) -> Positions:
-    """The positions that these requests name: dataset id → positions."""
-    found: Positions = {}
-    for each in session.scalars(
-        select(tables.ForgetSet).where(tables.ForgetSet.request_id.in_(request_ids))
-    ):
-        positions = found.setdefault(each.dataset_id, BitMap())
-        positions |= load_bitmap(each.positions)
-    return found
-
-
-def others_open(session: Session, request_ids: Sequence[str]) -> list[str]:
-    """Open requests that are none of these."""
-    return list(
-        session.scalars(
-            select(tables.Request.id).where(
-                tables.Request.state == "open", tables.Request.id.not_in(request_ids)
-            )
-        )
-    )
-
-
-def open_requests(session: Session, request_ids: Sequence[str]) -> list[tables.Request]:
-    """These requests, all of which must be open.
-
-    Raises:
-        NotFoundError: one does not exist.
-        RequestError: one is done or cancelled.
-    """
-    return [_open_request(session, request_id) for request_id in dict.fromkeys(request_ids)]
-
-
-def _open_request(session: Session, request_id: str) -> tables.Request:
-    request = session.get(tables.Request, request_id)
-    if request is None:
-        raise NotFoundError(f"there is no request {request_id}", hint="see `expunge request list`")
-    if request.state != "open":
-        raise RequestError(
-            f"request {request_id} is {request.state}", hint="see `expunge request list`"
-        )
-    return request
 
 
 def _revision(store: Store) -> int:
@@ -247,10 +201,9 @@ def _keys(session: Session, marks: Sequence[str]) -> dict[str, bytes]:
     """The secret key of each fingerprint, made now where there is none; few queries for many."""
     known: dict[str, bytes] = {}
     secret = tables.Secret
-    for first in range(0, len(marks), AT_ONCE):
-        some = secret.fingerprint.in_(marks[first : first + AT_ONCE])
-        rows = session.execute(select(secret.fingerprint, secret.key).where(some))
-        known.update({row.fingerprint: row.key for row in rows})
+    for some in batches(marks):
+        found = select(secret.fingerprint, secret.key).where(secret.fingerprint.in_(some))
+        known.update(session.execute(found).all())
     made = {mark: secrets.token_bytes(32) for mark in marks if mark not in known}
     session.add_all(secret(fingerprint=mark, key=key) for mark, key in made.items())
     return known | made

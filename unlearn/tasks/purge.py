@@ -21,7 +21,7 @@ from unlearn.erase import erase_rows, sweep
 from unlearn.errors import TaskError
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Purge
-from unlearn.request.lifecycle import forget_sets
+from unlearn.request.reading import forget_sets
 
 
 def execute(context: Context) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import decoded
-from unlearn.request.lifecycle import forget_sets, others_open
+from unlearn.request.reading import forget_sets, others_open
 from unlearn.twin.kit import pack
 
 TWINS = "twins"

@@ -9,6 +9,7 @@ owner can execute it, from the beginning. Others still start from what is left o
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from unlearn.plan.world import CheckpointFacts, World
 
@@ -119,11 +120,6 @@ def _chain(
 
 
 def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:
-    ordered: list[Chain] = []
-    made: set[str] = set()
-    while chains:
-        ready = [chain for chain in chains if made.issuperset(chain.remade)]
-        ordered += ready
-        made.update(each.id for chain in ready for each in chain.checkpoints)
-        chains = [chain for chain in chains if chain not in ready]
-    return tuple(ordered)
+    maker = {each.id: number for number, chain in enumerate(chains) for each in chain.checkpoints}
+    waits = {number: [maker[each] for each in chain.remade] for number, chain in enumerate(chains)}
+    return tuple(chains[number] for number in TopologicalSorter(waits).static_order())
