@@ -18,6 +18,7 @@ from unlearn.cli.lineage import lineage
 from unlearn.cli.model import model
 from unlearn.cli.output import JsonOutput, Output, TableOutput
 from unlearn.cli.plan import apply, plan, verify
+from unlearn.cli.policy import policy
 from unlearn.cli.request import cancel, request, retry
 from unlearn.cli.run import run
 from unlearn.cli.show import impact, show, who_saw
@@ -116,6 +117,7 @@ for _each in (
     request,
     cancel,
     retry,
+    policy,
     plan,
     apply,
     verify,

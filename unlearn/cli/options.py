@@ -227,8 +227,14 @@ def drawn(verb: F) -> F:
 
 
 def carried_out(verb: F) -> F:
-    """How a plan is applied: ``--workers``, ``--on``, ``--twin``, ``--allow-changed``."""
+    """How a plan is applied: ``--workers``, ``--on``, ``--twin``, and what is accepted."""
     for option in (
+        click.option(
+            "--approve",
+            "approval",
+            metavar="REASON",
+            help="Apply it in spite of what the policy holds against it.",
+        ),
         click.option(
             "--allow-changed", is_flag=True, help="Accept changed programs; the claim says so."
         ),
@@ -245,9 +251,7 @@ def carried_out(verb: F) -> F:
             "--workers",
             metavar="N",
             type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="How many processes.",
+            help="How many processes. Default: as planned.",
         ),
     ):
         verb = option(verb)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,8 @@ from lineage.data.identity import Identified
 from unlearn.audit import Verified
 from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
-from unlearn.plan.model import Affected, Plan, Rejected, Task
+from unlearn.plan.model import Accuracy, Affected, Plan, Rejected, Task
+from unlearn.plan.passes.timetable import timetable
 
 
 class _Answer(BaseModel):
@@ -82,18 +84,22 @@ class ImpactAnswer(_Answer):
 
 
 class PlannedTask(_Answer):
-    """A task of a plan; ``fallback_from`` is the damaged checkpoint that would have served."""
+    """A task of a plan, which ``begins`` so many seconds after it.
+
+    ``fallback_from`` is the damaged checkpoint that would have served.
+    """
 
     id: str
     kind: str
     depends_on: tuple[str, ...]
     visits: int
     seconds: float
+    begins: float
     reason: str
     fallback_from: str | None
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task, begins: float) -> Self:
         """A task as it is reviewed."""
         return cls(
             id=task.id,
@@ -101,6 +107,7 @@ class PlannedTask(_Answer):
             depends_on=task.depends_on,
             visits=task.visits,
             seconds=task.seconds,
+            begins=round(begins, 3),
             reason=task.reason,
             fallback_from=task.work.fallback_from if task.work.kind == "replay" else None,
         )
@@ -116,10 +123,17 @@ class PlanAnswer(_Answer):
     full_retrain_visits: int
     seconds: float
     full_retrain_seconds: float
+    workers: int
+    duration: float
+    deadline: datetime | None
+    latest_start: datetime | None
     claim_possible: Claim
     graph_revision: int
     total_checkpoints: int
     notes: tuple[str, ...]
+    adaptive: tuple[str, ...]
+    critical: tuple[str, ...]
+    accuracy: Mapping[str, Accuracy]
     affected: Affected
     tasks: tuple[PlannedTask, ...]
     rejected: tuple[Rejected, ...]
@@ -130,7 +144,9 @@ class PlanAnswer(_Answer):
         shared = {
             name: getattr(plan, name) for name in cls.model_fields if name in Plan.model_fields
         }
-        return cls(**{**shared, "id": plan_id, "tasks": tuple(map(PlannedTask.of, plan.tasks))})
+        begins = timetable(plan.tasks, plan.workers).begins
+        tasks = tuple(PlannedTask.of(task, begins[task.id]) for task in plan.tasks)
+        return cls(**{**shared, "id": plan_id, "tasks": tasks})
 
 
 class Replaced(_Answer):

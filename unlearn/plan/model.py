@@ -3,6 +3,7 @@
 A plan names checkpoints, runs, versions and positions; never a person.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -128,11 +129,22 @@ class Task(_Frozen):
 
 
 class Rejected(_Frozen):
-    """A way that was considered and lost."""
+    """A way that was considered and lost; ``task`` is the one that it would have been done by."""
 
     name: str
     visits: int
     why: str
+    task: str | None = None
+
+
+class Accuracy(_Frozen):
+    """The share of a dataset's rows that a version gets right: as it is, and without its
+    affected shards (None where none would be left).
+    """
+
+    dataset: str
+    whole: float
+    interim: float | None
 
 
 class Affected(_Frozen):
@@ -149,6 +161,12 @@ class Plan(_Frozen):
 
     ``forget`` holds, per dataset id, a portable Roaring bitmap (base64) of every position that no
     recomputed segment may see: those of these requests and of all earlier ones.
+
+    On so many ``workers`` it is expected to take ``duration`` seconds, of which no more workers
+    save those of the ``critical`` tasks. ``latest_start`` leaves the store's policy of safety
+    before the ``deadline``, the earliest of its requests. ``adaptive`` requests came after a model
+    was published, and may depend on it. ``accuracy`` is by version id, where it
+    was asked for.
     """
 
     requests: tuple[str, ...]
@@ -162,8 +180,15 @@ class Plan(_Frozen):
     seconds: float
     full_retrain_visits: int
     full_retrain_seconds: float
+    deadline: datetime | None = None
+    workers: int = 1
+    duration: float = 0.0
+    critical: tuple[str, ...] = ()
+    latest_start: datetime | None = None
+    adaptive: tuple[str, ...] = ()
     claim_possible: Claim
     notes: tuple[str, ...]
+    accuracy: dict[str, Accuracy] = Field(default_factory=dict)
     rejected: tuple[Rejected, ...]
 
     def task(self, task_id: str) -> Task:

@@ -6,6 +6,7 @@ no new run sees them, and nobody can register them again. Requests keep pseudony
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 
 from pyroaring import BitMap
@@ -32,15 +33,22 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
+from unlearn.request.deadline import month_after
 from unlearn.request.reading import batches, open_requests
 
 
 def accept(
-    store: Store, kind: str, names: Sequence[str], within: str | None = None
+    store: Store,
+    kind: str,
+    names: Sequence[str],
+    within: str | None = None,
+    due: datetime | None = None,
 ) -> tables.Request | Erased:
     """Take a request to forget ``subject`` or ``record`` ids; the same request twice is one.
 
-    Ids that an earlier request covers are left to it; if all are, that erasure is the answer.
+    It must be done by ``due``, a month from now unless another time is given; of two times, by the
+    earlier. Ids that an earlier request covers are left to it; if all are, that erasure is the
+    answer.
 
     Raises:
         UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
@@ -52,8 +60,8 @@ def accept(
         new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
         require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
         if not any(new.values()):
-            return _known(store, list(earlier.values()))
-        request = _accept(store, kind, new, revision)
+            return _known(store, list(earlier.values()), due)
+        request = _accept(store, kind, new, revision, due)
         if request is not None:
             return request
 
@@ -135,17 +143,30 @@ def _divided(
     return new, erasures(store, kind, found, within)
 
 
-def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
+def _known(
+    store: Store, covering: Sequence[Erased], due: datetime | None
+) -> tables.Request | Erased:
     """What already covers all ids of a request: the open request, or the finished erasure."""
     newest = max(covering, key=lambda each: each.date)
     if newest.state == "done":
         return newest
-    with store.catalogue.read() as session:
-        return session.get_one(tables.Request, newest.request_id)
+    with store.catalogue.write() as session:
+        return _hastened(session.get_one(tables.Request, newest.request_id), due)
+
+
+def _hastened(request: tables.Request, due: datetime | None) -> tables.Request:
+    """A request that is there already, now due by the earlier of two times."""
+    if due is not None:
+        request.due_at = min(due, request.due_at or due)
+    return request
 
 
 def _accept(
-    store: Store, kind: str, found: Mapping[str, Positions], revision: int
+    store: Store,
+    kind: str,
+    found: Mapping[str, Positions],
+    revision: int,
+    due: datetime | None,
 ) -> tables.Request | None:
     """Write a request down, unless something changed since ``revision``."""
     positions: Positions = {}
@@ -157,7 +178,13 @@ def _accept(
     with store.catalogue.write() as session:
         if ledger.revision(session, "dataset-version", "request") != revision:
             return None
-        request = tables.Request(id=new_id("req"), state="open", identity="", received_at=now)
+        request = tables.Request(
+            id=new_id("req"),
+            state="open",
+            identity="",
+            received_at=now,
+            due_at=due or month_after(now),
+        )
         marks = _marks(session, store, kind, found)
         request.identity = ledger.json_digest({"kind": kind, "marks": sorted(marks)})
         same = select(tables.Request).where(
@@ -165,7 +192,7 @@ def _accept(
         )
         already = session.scalar(same)
         if already is not None:
-            return already
+            return _hastened(already, due)
         session.add(request)
         session.flush()
         keys = _keys(session, list(marks))

@@ -14,11 +14,13 @@ from storage.catalogue.tables.data import (
     TransformInput,
 )
 from storage.catalogue.tables.erasure import (
+    Approval,
     Commitment,
     ForgetSet,
     Lease,
     Plan,
     PlanRequest,
+    Policy,
     Request,
     RequestTarget,
     Task,
@@ -26,6 +28,7 @@ from storage.catalogue.tables.erasure import (
 )
 from storage.catalogue.tables.models import (
     Alias,
+    Canary,
     Hold,
     Model,
     ModelMember,
@@ -54,7 +57,9 @@ from storage.catalogue.tables.training import (
 
 __all__ = [
     "Alias",
+    "Approval",
     "Base",
+    "Canary",
     "Checkpoint",
     "Chunk",
     "Commitment",
@@ -74,6 +79,7 @@ __all__ = [
     "Placement",
     "Plan",
     "PlanRequest",
+    "Policy",
     "Probe",
     "Program",
     "Publication",

@@ -58,18 +58,33 @@ def restarts(
 
     Each comes after the one it starts from.
     """
-    again: dict[str, CheckpointFacts] = {}
     fallbacks: dict[str, str] = {}
-    for checkpoint_id in wanted:
-        _walk_back(world, checkpoint_id, usable, again, fallbacks)
+    again = _walked(world, wanted, usable, fallbacks)
     whole = {**again, **whole_runs(world, again.values())}
     return _ordered([_chain(piece, again.keys(), fallbacks) for piece in _pieces(whole)])
+
+
+def recomputed(
+    world: World, wanted: Iterable[str], usable: Callable[[str], bool]
+) -> dict[str, CheckpointFacts]:
+    """The checkpoints that those chains make, by id."""
+    again = _walked(world, wanted, usable, {})
+    return {**again, **whole_runs(world, again.values())}
 
 
 def whole_runs(world: World, again: Iterable[CheckpointFacts]) -> dict[str, CheckpointFacts]:
     """Every checkpoint of the observed runs among these: one is trained as a whole or not."""
     observed = {c.run_id for c in again if world.runs[c.run_id].owner is not None}
     return {c.id: c for c in world.checkpoints.values() if c.run_id in observed}
+
+
+def _walked(
+    world: World, wanted: Iterable[str], usable: Callable[[str], bool], fallbacks: dict[str, str]
+) -> dict[str, CheckpointFacts]:
+    again: dict[str, CheckpointFacts] = {}
+    for checkpoint_id in wanted:
+        _walk_back(world, checkpoint_id, usable, again, fallbacks)
+    return again
 
 
 def _walk_back(
