@@ -18,7 +18,6 @@ from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.impact import Impact, impact
-from unlearn.plan.cost import retained_visits
 from unlearn.plan.model import Accuracy, Affected, Plan, Task, Transform
 from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
 from unlearn.plan.passes.finish import finish
@@ -29,6 +28,7 @@ from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
 from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.prospects import adaptive, notes, possible_claim
+from unlearn.plan.retained import retained_visits
 from unlearn.plan.world import VersionFacts, World, world
 from unlearn.policy import Policy, policy_of
 from unlearn.request.reading import forget_sets, open_requests

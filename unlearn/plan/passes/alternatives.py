@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from unlearn.plan.cost import seconds
 from unlearn.plan.model import Accuracy, Rejected
 from unlearn.plan.passes.needed import needed_checkpoints
 from unlearn.plan.passes.restarts import Chain, recomputed, whole_runs
+from unlearn.plan.retained import seconds
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 
