@@ -24,6 +24,7 @@ from unlearn.cli.run import run
 from unlearn.cli.show import impact, show, who_saw
 from unlearn.cli.sql import sql
 from unlearn.cli.store import doctor, init, status
+from unlearn.cli.tick import tick, watch
 from unlearn.cli.train import train
 
 
@@ -121,5 +122,7 @@ for _each in (
     plan,
     apply,
     verify,
+    tick,
+    watch,
 ):
     main.add_command(_each)

@@ -200,6 +200,20 @@ class Applied(_Answer):
         )
 
 
+class Ticked(_Answer):
+    """What was pending, which of it was started and why, and what came of the ``plan`` for it.
+
+    Where no request comes before ``again_at``, nothing will be due before it.
+    """
+
+    pending: int
+    started: tuple[str, ...]
+    plan: str | None
+    again_at: datetime | None
+    why: str
+    applied: Applied | None
+
+
 class Checked(_Answer):
     """What a verification found: a claim, and how its checks came out."""
 

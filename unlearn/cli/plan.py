@@ -13,6 +13,7 @@ from unlearn.cli.options import carried_out
 
 if TYPE_CHECKING:
     from lineage.store import Store
+    from unlearn.cli.outcomes import Applied
     from unlearn.plan.model import Plan, Task
 
 
@@ -112,7 +113,15 @@ def _show(
         call.out.one(PlanAnswer.of(plan_id, made))
 
 
-def carry_out(
+def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
+    """Apply a plan, and answer with what came of it; the exit status is that of its verdict."""
+    answer = carried_out_plan(call, store, plan_id, **how)
+    call.out.one(answer)
+    call.then(f"verify {plan_id} --twin")
+    click.get_current_context().exit(BY_VERDICT[answer.verdict])
+
+
+def carried_out_plan(
     call: Call,
     store: "Store",
     plan_id: str,
@@ -122,8 +131,8 @@ def carry_out(
     twin: bool,
     allow_changed: bool,
     approval: str | None,
-) -> None:
-    """Apply a plan, and answer with what came of it; the exit status is that of its verdict."""
+) -> "Applied":
+    """Apply a plan, and tell what came of it."""
     from unlearn.cli.outcomes import Applied
     from unlearn.dispatch.debug import InProcess
     from unlearn.dispatch.drive import apply as drive
@@ -138,8 +147,4 @@ def carry_out(
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
     with redirect_stdout(sys.stderr):  # what programs print is no answer
-        results = drive(store, plan_id, pool, options, progress, approval)
-    answer = Applied.of(plan_id, results)
-    call.out.one(answer)
-    call.then(f"verify {plan_id} --twin")
-    click.get_current_context().exit(BY_VERDICT[answer.verdict])
+        return Applied.of(plan_id, drive(store, plan_id, pool, options, progress, approval))

@@ -113,7 +113,7 @@ def merged(requests: Iterable[Pending]) -> dict[str, Work]:
 def duration(works: Iterable[Work], workers: int) -> float:
     """Seconds that no list schedule of these chains exceeds on so many workers (Graham 1966)."""
     seconds = [work.seconds for work in works]
-    longest = max(seconds)
+    longest = max(seconds, default=0.0)
     if len(seconds) <= workers:
         return longest
     return sum(seconds) / workers + (1 - 1 / workers) * longest
