@@ -12,6 +12,7 @@ from storage.catalogue.tables.data import (
     Suppression,
     Transform,
     TransformInput,
+    TransformModel,
 )
 from storage.catalogue.tables.erasure import (
     Commitment,
@@ -26,6 +27,9 @@ from storage.catalogue.tables.erasure import (
 )
 from storage.catalogue.tables.models import (
     Alias,
+    Choice,
+    ChoiceGround,
+    ChoiceRival,
     Hold,
     Model,
     ModelMember,
@@ -56,6 +60,9 @@ __all__ = [
     "Alias",
     "Base",
     "Checkpoint",
+    "Choice",
+    "ChoiceGround",
+    "ChoiceRival",
     "Chunk",
     "Commitment",
     "Dataset",
@@ -93,6 +100,7 @@ __all__ = [
     "Training",
     "Transform",
     "TransformInput",
+    "TransformModel",
     "UtcTime",
     "Verification",
     "new_id",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from unlearn.plan.cost import seconds
 from unlearn.plan.model import Rejected
+from unlearn.plan.passes.needed import needed_models
 from unlearn.plan.passes.restarts import Chain, whole_runs
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
@@ -12,11 +13,12 @@ def full_retrain(world: World, affected: Iterable[VersionFacts]) -> tuple[int, f
     """Visits and seconds to train every affected live version from scratch, shared work once."""
     every: dict[str, CheckpointFacts] = {}
     waiting = [member for version in affected for member in version.members.values()]
+    waiting += needed_models(world)
     while waiting:
         current = waiting.pop()
         if current not in every:
             every[current] = world.checkpoints[current]
-            waiting += every[current].sources
+            waiting += world.sources(every[current])
     every |= whole_runs(world, every.values())
     return sum(each.visits for each in every.values()), seconds(every.values())
 
