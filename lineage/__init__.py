@@ -5,7 +5,7 @@ Import names from here; the modules below are private to this package's layers.
 
 from lineage.data.dataset import add as add_dataset
 from lineage.data.statistics import Counts, Moments, TokenCounts
-from lineage.data.transform import derive, transform
+from lineage.data.transform import transform
 from lineage.provenance.batch import batch_at
 from lineage.provenance.query import who_saw
 from lineage.provenance.reach import Moment
@@ -13,6 +13,7 @@ from lineage.provenance.trace import trace
 from lineage.store import Store
 from lineage.training.batch import Batch, Handle
 from lineage.training.ensemble import Recipe, train
+from lineage.training.lesson import Teacher, derive
 from lineage.training.model import Ensemble, load_model
 from lineage.training.program import Program, program
 from lineage.training.run import Run
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Store",
+    "Teacher",
     "TokenCounts",
     "add_dataset",
     "batch_at",

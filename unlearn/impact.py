@@ -1,13 +1,14 @@
 """The affected subgraph: everything that descends from records which are to be forgotten."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lineage.data.closure import Closure, closure
+from lineage.data.closure import Closure
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import Exposure
 from lineage.provenance.model import NodeKind, by_kind
-from lineage.provenance.reach import NOW, Moment, reach
-from lineage.provenance.renewal import renewed
+from lineage.provenance.reach import NOW, Moment
+from lineage.provenance.spread import spread
 from lineage.store import Store
 
 
@@ -28,19 +29,21 @@ class Impact:
     publications: frozenset[str]
 
 
-def impact(store: Store, positions: Positions, moment: Moment = NOW) -> Impact:
+def impact(
+    store: Store, positions: Positions, moment: Moment = NOW, also: Iterable[str] = ()
+) -> Impact:
     """Walk influence from records (dataset id → positions) to its end; complete or an error.
+
+    ``also`` are nodes of the graph that are known to descend from them.
 
     Raises:
         NotFoundError, InvalidInputError: there is no such ``moment``.
     """
-    affected = closure(store, positions)
-    also = renewed(store, affected) if moment == NOW else ()
-    came = reach(store, affected.everything, moment, also)
-    tainted = by_kind(came.nodes)
+    found = spread(store, positions, moment, also, renewing=moment == NOW)
+    tainted = by_kind(found.reach.nodes)
     return Impact(
-        affected,
-        came.entered,
+        found.closure,
+        found.reach.entered,
         tainted[NodeKind.SEGMENT],
         tainted[NodeKind.FIT],
         tainted[NodeKind.CHECKPOINT],

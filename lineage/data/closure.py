@@ -1,6 +1,6 @@
 """What some records became: the rows derived from them, however many transforms away."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pyroaring import BitMap
@@ -26,14 +26,17 @@ class Closure:
 
     ``forgotten`` holds the records and every row that was made from one of them. ``tainted`` holds
     rows that were made with forgotten or tainted rows in sight, of their group or, by an aggregate,
-    of all; and what was made of those. Forgotten rows may be among them. ``stale`` names the
-    transforms to execute again, in order: those of groups and aggregates whose input has forgotten
-    rows, and whatever was given the output of one to execute again.
+    of all; all that a ``taught`` transform made; and what was made of those. Forgotten rows may be
+    among them. ``stale`` names the transforms to execute again, in order: those of groups and
+    aggregates whose input has forgotten rows, the taught ones, and whatever was given the output of
+    one to execute again. ``taught`` names those that were given a model which learned from the
+    records: `lineage.provenance.spread` finds them.
     """
 
     forgotten: Positions
     tainted: Positions
     stale: tuple[str, ...]
+    taught: frozenset[str] = frozenset()
 
     @property
     def everything(self) -> Positions:
@@ -44,10 +47,11 @@ class Closure:
         return both
 
 
-def closure(store: Store, positions: Positions) -> Closure:
+def closure(store: Store, positions: Positions, taught: Collection[str] = ()) -> Closure:
     """Follow records (dataset id → positions) through every transform that was given them.
 
     Rows that later versions no longer hold are followed as well: they may have been trained on.
+    ``taught`` are transforms that were given a model which learned from the records.
     """
     forgotten = {dataset: BitMap(rows) for dataset, rows in positions.items() if rows}
     tainted: Positions = {}
@@ -59,24 +63,25 @@ def closure(store: Store, positions: Positions) -> Closure:
             given = [session.get_one(DatasetVersion, each.version_id) for each in transform.inputs]
             datasets = [version.dataset_id for version in given]
             makers = {_id(maker_among(session, version, transforms)) for version in given}
-            if makers & set(stale) or _unlike(transform, given, forgotten):
+            all_of_it = transform.id in taught
+            if all_of_it or makers & set(stale) or _unlike(transform, given, forgotten):
                 stale.append(transform.id)
             lost, marred = (
                 _among(rows, datasets, seen(transform)) for rows in (forgotten, tainted)
             )
-            if not any(lost) and not any(marred):
+            if not all_of_it and not any(lost) and not any(marred):
                 continue
             made = dataset_of[transform.output_id]
             mapping = read_mapping(store.objects, transform)
             _add(forgotten, made, mapping.follow(lost))
             affected = tuple(one | other for one, other in zip(lost, marred, strict=True))
-            if transform.scope == "aggregate":
+            if all_of_it or transform.scope == "aggregate":
                 _add(tainted, made, written(transform))
             elif transform.scope == "group":
                 _add(tainted, made, mapping.together(affected))
             else:
                 _add(tainted, made, mapping.follow(marred))
-    return Closure(forgotten, tainted, tuple(stale))
+    return Closure(forgotten, tainted, tuple(stale), frozenset(taught))
 
 
 def _unlike(transform: Transform, given: Sequence[DatasetVersion], forgotten: Positions) -> bool:

@@ -1,6 +1,6 @@
 """Versions as they would be had some rows never been there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.dataset import new_version
+from lineage.data.given import NOTHING_ELSE, Members, standing_in
 from lineage.data.groups import Executed, Input, grouped, seen_of
 from lineage.data.identity import Positions
 from lineage.data.mapping import (
@@ -43,17 +44,24 @@ class Image:
 
 
 def retained(
-    session: Session, store: Store, origin: DatasetVersion, gone: Positions, reason: str
+    session: Session,
+    store: Store,
+    origin: DatasetVersion,
+    gone: Positions,
+    reason: str,
+    made: Mapping[str, str] = NOTHING_ELSE,
 ) -> DatasetVersion:
     """The version ``origin`` had ``gone`` (dataset id → positions) never been there.
 
     A derived dataset has what its transforms made without ``gone`` in place of what they made with
-    it. An equal version that exists is returned; the head does not move.
+    it; and with the checkpoints that were ``made`` in place of those they were given (id → id). An
+    equal version that exists is returned; the head does not move.
 
     Raises:
         TransformError: a transform has not been executed without ``gone`` yet.
     """
-    return version_of(session, store, origin, remade(session, store, origin, gone), reason)
+    positions = remade(session, store, origin, gone, made)
+    return version_of(session, store, origin, positions, reason)
 
 
 def remade(
@@ -61,6 +69,7 @@ def remade(
     store: Store,
     version: DatasetVersion,
     gone: Positions,
+    made: Mapping[str, str] = NOTHING_ELSE,
     new: Sequence[Transform] = (),
 ) -> BitMap:
     """The positions of `retained`; ``new`` are executions that are not recorded yet.
@@ -68,38 +77,46 @@ def remade(
     Raises:
         TransformError: a transform has not been executed without ``gone`` yet.
     """
-    made = maker(session, version)
+    by = maker(session, version)
     own = gone.get(version.dataset_id, BitMap())
-    if made is None:
+    if by is None:
         return live(version) - own
-    known = [*_nearest_first(executions(session, version.dataset_id, made.source), made), *new]
-    found = image(store, known, made, inputs_of(session, made), needed(session, store, made, gone))
+    executed = executions(session, version.dataset_id, by.source, standing_in(by.given, made))
+    known = [*_nearest_first(executed, by), *new]
+    wanted = needed(session, store, by, gone, made)
+    found = image(store, known, by, inputs_of(session, by), wanted)
     if not found.complete:
         raise TransformError(
-            f"transform {made.id} has not been executed without what is forgotten",
+            f"transform {by.id} has not been executed without what is forgotten",
             hint="execute it again first",
         )
-    cut = live(session.get_one(DatasetVersion, made.output_id)) - live(version)
+    cut = live(session.get_one(DatasetVersion, by.output_id)) - live(version)
     return found.outputs - own - cut
 
 
-def _nearest_first(executed: Sequence[Transform], made: Transform) -> list[Transform]:
+def _nearest_first(executed: Sequence[Transform], by: Transform) -> list[Transform]:
     """Executions as a version that one of them made has their rows: its own, those before, others.
 
     Where several would do, its rows stay where they are.
     """
-    own = next(number for number, each in enumerate(executed, 1) if each.id == made.id)
+    own = next((number for number, each in enumerate(executed, 1) if each.id == by.id), 0)
     return [*reversed(executed[:own]), *executed[own:]]
 
 
-def needed(session: Session, store: Store, transform: Transform, gone: Positions) -> Seen:
+def needed(
+    session: Session,
+    store: Store,
+    transform: Transform,
+    gone: Positions,
+    made: Mapping[str, str] = NOTHING_ELSE,
+) -> Seen:
     """The input positions of a transform had ``gone`` never been there.
 
     Raises:
         TransformError: a transform before it has not been executed without ``gone`` yet.
     """
     given = (session.get_one(DatasetVersion, each.version_id) for each in transform.inputs)
-    return tuple(remade(session, store, version, gone) for version in given)
+    return tuple(remade(session, store, version, gone, made) for version in given)
 
 
 class Declared(Protocol):
@@ -173,9 +190,12 @@ def input_of(session: Session, dataset: Dataset) -> Input:
     return Input(columns, chunks_of(session, dataset.id, 2**62))
 
 
-def executions(session: Session, dataset_id: str, source: str) -> list[Transform]:
-    """The executions that wrote into a dataset, of a function whose source has this digest."""
-    return [each for each in recorded_into(session, dataset_id) if each.source == source]
+def executions(
+    session: Session, dataset_id: str, source: str, models: Mapping[str, Members]
+) -> list[Transform]:
+    """The executions that wrote into a dataset, of a function of this source given these models."""
+    into = recorded_into(session, dataset_id)
+    return [each for each in into if each.source == source and each.given == models]
 
 
 def version_of(

@@ -3,13 +3,15 @@
 A version of a derived dataset is f(a version of its input), whatever grew, changed or was deleted
 in between. A ``record`` function is executed once over each row of its input: a row keeps what was
 made of it in every version. A ``group`` is executed anew where other rows are in it, an
-``aggregate`` over every other set of rows, and all of them where the function's source has changed.
+``aggregate`` over every other set of rows, and all of them where the function's source has changed
+or it is given other models.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pyroaring import BitMap
 from sqlalchemy import select
@@ -19,6 +21,7 @@ from lineage.data import fences
 from lineage.data.dataset import head, publish
 from lineage.data.derived import colliding, make
 from lineage.data.function import TransformFunction, transform
+from lineage.data.given import NO_MODELS, NOTHING_ELSE, Members, Models, bound, members_of
 from lineage.data.identity import Positions
 from lineage.data.mapping import (
     Seen,
@@ -57,19 +60,26 @@ __all__ = ["TransformFunction", "derive", "rederive", "retained", "transform"]
 
 
 def derive(
-    store: Store, function: TransformFunction, input_names: str | Sequence[str], output_name: str
+    store: Store,
+    function: TransformFunction,
+    input_names: str | Sequence[str],
+    output_name: str,
+    models: Models = NO_MODELS,
 ) -> Version:
     """Make the head of dataset ``output_name`` what a function makes of the heads of others.
 
     The output inherits namespace and schedule salt of the first input, and subjects of the rows
     that a row was made from. Its columns are declared by its first rows, unless a dataset of this
-    name was declared with columns and no version.
+    name was declared with columns and no version. The function is handed ``models`` by keyword; all
+    it makes descends from them.
 
     Raises:
         FencedError: an input, or what is made of it, holds rows that are being forgotten.
         TransformError: the function breaks its declared scope or makes rows that cannot be kept,
-            or the output is something else than this function's of these inputs.
+            asks for other models, or the output is something else than this function's of these
+            inputs.
     """
+    function, members = bound(function, models), members_of(models)
     names = (input_names,) if isinstance(input_names, str) else tuple(input_names)
     given = tuple(head(store, name) for name in names)
     _check_joinable(function, given)
@@ -78,7 +88,7 @@ def derive(
         output = _output(session, store, function, given, output_name)
         barriers = fences.suppressions(session)
         forgotten = fences.forgotten(session, output.id)
-        known = executions(session, output.id, function.source.digest)[::-1]
+        known = executions(session, output.id, function.source.digest, members)[::-1]
         inputs = [input_of(session, version.dataset) for version in given]
     made = image(store, known, function, inputs, tuple(live(each.row) for each in given))
     before = None if output.head_id is None else open_version(store, output.head_id)
@@ -98,16 +108,23 @@ def derive(
             fences.check_unchanged(session, barriers)
             reason = f"transform {function.source.ref}"
             version = publish(session, store, draft, deleted, function.source.ref, reason)
-            _record(session, store, row, [each.id for each in given], version.id)
+            _record(session, store, row, [each.id for each in given], version.id, members)
             return version
 
 
-def rederive(store: Store, transform_id: str, gone: Positions) -> Version:
+def rederive(
+    store: Store,
+    transform_id: str,
+    gone: Positions,
+    made: Mapping[str, str] = NOTHING_ELSE,
+    models: Models = NO_MODELS,
+) -> Version:
     """Execute a transform again over its input version without ``gone`` (dataset id → positions).
 
-    Its input has what was itself executed again in place of what it was. The rows made are a new
-    part. Where the transform made the head of its output, the head moves to them; nothing happens
-    a second time.
+    Its input has what was itself executed again in place of what it was, and its ``models`` have
+    the checkpoints ``made`` in place of those it was given (id → id). The rows made are a new part.
+    Where the transform made the head of its output, the head moves to them; nothing happens a
+    second time.
 
     Raises:
         NotFoundError: there is no such transform.
@@ -121,24 +138,31 @@ def rederive(store: Store, transform_id: str, gone: Positions) -> Version:
                 f"there is no transform {transform_id}", hint="see `expunge dataset list`"
             )
         output = session.get_one(tables.DatasetVersion, recorded.output_id)
-        known = executions(session, output.dataset_id, recorded.source)
+        known = executions(session, output.dataset_id, recorded.source, members_of(models))
         inputs = inputs_of(session, recorded)
-        made = image(store, known, recorded, inputs, needed(session, store, recorded, gone))
+        wanted = needed(session, store, recorded, gone, made)
+        found = image(store, known, recorded, inputs, wanted)
     again = f"transform {recorded.ref} again"
-    if not made.complete:
-        _execute_again(store, recorded, made.missing, gone, again)
+    if not found.complete:
+        _execute_again(store, recorded, found.missing, gone, made, models, again)
     with store.catalogue.write() as session:
-        version = retained(session, store, output, gone, again)
+        version = retained(session, store, output, gone, again, made)
         dataset = session.get_one(tables.Dataset, output.dataset_id)
         newest = session.get_one(tables.DatasetVersion, dataset.head_id)
         made_by = maker(session, newest)
         if made_by is not None and made_by.id == recorded.id:
-            dataset.head_id = retained(session, store, newest, gone, again).id
+            dataset.head_id = retained(session, store, newest, gone, again, made).id
     return open_version(store, version.id)
 
 
 def _execute_again(
-    store: Store, recorded: tables.Transform, missing: Seen, gone: Positions, reason: str
+    store: Store,
+    recorded: tables.Transform,
+    missing: Seen,
+    gone: Positions,
+    made: Mapping[str, str],
+    models: Models,
+    reason: str,
 ) -> None:
     with store.catalogue.read() as session:
         earlier = [_version(session, each.version_id) for each in recorded.inputs]
@@ -146,17 +170,17 @@ def _execute_again(
         heads = [session.get_one(tables.Dataset, each.dataset_id).head_id for each in earlier]
         output = session.get_one(tables.Dataset, earlier_output.dataset_id)
         kept = live(session.get_one(tables.DatasetVersion, output.head_id))
-    function = _pinned(recorded)
+    function = bound(_pinned(recorded), models)
     given = [open_version(store, each) for each in heads if each is not None]
     with _executed(store, function, given, output, missing) as (_, draft, row):
         with store.catalogue.read() as session:
-            made = remade(session, store, earlier_output, gone, (row,))
+            positions = remade(session, store, earlier_output, gone, made, (row,))
         deleted = BitMap(range(draft.first_position + draft.rows)) - kept
         with store.catalogue.write() as session:
             publish(session, store, draft, deleted, recorded.ref, reason)
-            source = [retained(session, store, each, gone, reason).id for each in earlier]
-            version = version_of(session, store, earlier_output, made, reason)
-            _record(session, store, row, source, version.id)
+            source = [retained(session, store, each, gone, reason, made).id for each in earlier]
+            version = version_of(session, store, earlier_output, positions, reason)
+            _record(session, store, row, source, version.id, members_of(models))
 
 
 def _version(session: Session, version_id: str) -> tables.DatasetVersion:
@@ -265,14 +289,20 @@ def _record(
     row: tables.Transform,
     input_ids: Sequence[str],
     output_id: str,
+    models: Mapping[str, Members],
 ) -> None:
     store.objects.require(row.mapping)
     row.output_id = output_id
     for given, version_id in zip(row.inputs, input_ids, strict=True):
         given.version_id = version_id
+    row.models = [
+        tables.TransformModel(alias=alias, shard=shard, checkpoint_id=checkpoint)
+        for alias, members in models.items()
+        for shard, checkpoint in members.items()
+    ]
     session.add(row)
     session.flush()
-    content = {
+    content: dict[str, Any] = {
         "function": row.ref,
         "source": row.source,
         "scope": row.scope,
@@ -284,6 +314,11 @@ def _record(
         "output": output_id,
         "mapping": row.mapping,
     }
+    if models:
+        content["given"] = {
+            alias: [members[shard] for shard in sorted(members)]
+            for alias, members in models.items()
+        }
     ledger.commit(session, "transform", row.id, content, store.clock())
 
 

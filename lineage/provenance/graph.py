@@ -69,12 +69,13 @@ def edges(session: Session) -> Iterator[Edge]:
     yield from _transforms(session)
     yield from _laps(session)
     yield from _models(session)
+    yield from _lessons(session)
 
 
 def edges_between(session: Session) -> Iterator[Edge]:
     """The edges that taint and are in no run: what `reached` needs beside the chains of all."""
-    yield from _transforms(session)
     yield from _models(session)
+    yield from _lessons(session)
 
 
 def _transforms(session: Session) -> Iterator[Edge]:
@@ -96,6 +97,14 @@ def _models(session: Session) -> Iterator[Edge]:
         yield checkpoint, version, EdgeKind.MEMBER
     for version, given_to in session.execute(select(publication.version_id, publication.id)):
         yield version, given_to, EdgeKind.PUBLISHED
+
+
+def _lessons(session: Session) -> Iterator[Edge]:
+    """The models that transforms were given."""
+    given = tables.TransformModel
+    pairs = select(given.checkpoint_id, given.transform_id).distinct()
+    for checkpoint, transform in session.execute(pairs):
+        yield checkpoint, transform, EdgeKind.TEACHES
 
 
 def _laps(session: Session) -> Iterator[Edge]:

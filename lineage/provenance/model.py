@@ -73,6 +73,7 @@ class EdgeKind(StrEnum):
     CONTINUES = "continues"
     GIVEN = "given"
     PRODUCES = "produces"
+    TEACHES = "teaches"
     MEMBER = "member"
     PUBLISHED = "published"
     MEASURES = "measures"
@@ -88,6 +89,7 @@ SEMANTICS: dict[EdgeKind, Semantics] = {
     EdgeKind.CONTINUES: Semantics.INFLUENCE,  # checkpoint → segment
     EdgeKind.GIVEN: Semantics.INFLUENCE,  # checkpoint → segment
     EdgeKind.PRODUCES: Semantics.INFLUENCE,  # segment → checkpoint
+    EdgeKind.TEACHES: Semantics.INFLUENCE,  # checkpoint → transform, and each row that it makes
     EdgeKind.MEMBER: Semantics.INFLUENCE,  # checkpoint → model version
     EdgeKind.PUBLISHED: Semantics.INFLUENCE,  # model version → publication
     EdgeKind.MEASURES: Semantics.SELECTION,  # dataset version → segment

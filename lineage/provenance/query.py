@@ -1,7 +1,7 @@
 """Questions about people and records: which steps, checkpoints and models saw them, and how."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Self
 
@@ -11,13 +11,13 @@ from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.data.closure import closure
 from lineage.data.identity import Erased, Identified, identify
 from lineage.provenance.exposure import Exposure, incomplete_runs
 from lineage.provenance.graph import graph, influence
 from lineage.provenance.model import EdgeKind, Node, NodeKind, kind_of
-from lineage.provenance.reach import NOW, Moment, Reach, reach
+from lineage.provenance.reach import NOW, Moment, Reach
 from lineage.provenance.selection import Measured, measured
+from lineage.provenance.spread import spread
 from lineage.store import Store
 from storage.catalogue import tables
 
@@ -117,8 +117,8 @@ def who_saw(
 
 
 def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Moment) -> WhoSaw:
-    affected = closure(store, found.positions)
-    came = reach(store, affected.everything, moment)
+    spreading = spread(store, found.positions, moment)
+    affected, came = spreading.closure, spreading.reach
     checkpoints = _of(came.nodes, NodeKind.CHECKPOINT)
     with store.catalogue.read() as session:
         purged = _purged(session, checkpoints)
@@ -219,17 +219,40 @@ def _models(session: Session, versions: Sequence[str]) -> tuple[ModelSeen, ...]:
 
 
 def _path(view: "nx.MultiDiGraph[str]", came: Reach) -> tuple[Node, ...]:
-    """From a dataset version to the last model version it reached, or as far as influence goes."""
+    """From a dataset version to the last model version it reached, or as far as influence goes.
+
+    Where a model taught what the version holds, the way begins before that model.
+    """
     if not came.nodes:
         return ()
     before = _breadth_first(influence(view), sorted(came.origins))
     models = _of(came.nodes, NodeKind.MODEL_VERSION)
-    way = [models[-1] if models else [node for node in before if node in came.nodes][-1]]
+    last = models[-1] if models else [node for node in before if node in came.nodes][-1]
+    at: str | None = last
+    way: list[str] = []
+    while at is not None:
+        way = [*_back(before, at), *way]
+        holders = (EdgeKind.TRAINS, EdgeKind.FITTED_ON)
+        origin = next(s for s, _, kind in view.in_edges(way[0], keys=True) if kind in holders)
+        way.insert(0, origin)
+        at = next((each for each in _makers(view, origin) if each in before), None)
+    return tuple(view.nodes[node]["node"] for node in way)
+
+
+def _back(before: Mapping[str, str | None], node: str) -> list[str]:
+    way = [node]
     while (earlier := before[way[0]]) is not None:
         way.insert(0, earlier)
-    holders = (EdgeKind.TRAINS, EdgeKind.FITTED_ON)
-    origin = next(start for start, _, kind in view.in_edges(way[0], keys=True) if kind in holders)
-    return tuple(view.nodes[node]["node"] for node in (origin, *way))
+    return way
+
+
+def _makers(view: "nx.MultiDiGraph[str]", version: str) -> Iterator[str]:
+    """The transforms that made a version, or one that it succeeds."""
+    for start, _, kind in view.in_edges(version, keys=True):
+        if kind is EdgeKind.WRITES:
+            yield start
+        elif kind is EdgeKind.SUCCEEDS:
+            yield from _makers(view, start)
 
 
 def _breadth_first(view: "nx.DiGraph[str]", origins: Sequence[str]) -> dict[str, str | None]:

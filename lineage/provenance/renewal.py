@@ -2,7 +2,8 @@
 
 When a group is executed again it may make rows that it never made before. No visit of a forgotten
 or tainted row says at which steps these belong, so a run over such data is followed from where the
-first of them may enter. What an aggregate makes is tainted as a whole and needs no such care.
+first of them may enter. What an aggregate makes is tainted as a whole and needs no such care. Of
+what another model makes nothing is known: it may be any rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,8 @@ def _places(
     made = maker_among(session, version, transforms)
     if made is None or made.id not in found.stale:
         return _NOWHERE
+    if made.id in found.taught:
+        return None
     given = [session.get_one(tables.DatasetVersion, each) for each in made.input_ids]
     before = [_places(store, session, each, transforms, found) for each in given]
     if made.scope == "record" and len(given) == 1:
@@ -82,7 +85,7 @@ def _places(
         return None
     if made.scope != "group":
         return _NOWHERE
-    executed = executions(session, version.dataset_id, made.source)
+    executed = executions(session, version.dataset_id, made.source, made.given)
     return _together(store, given, executed, found)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
+from lineage.data.given import Members
 from lineage.data.version import Version
 from lineage.errors import RunError, ScheduleError
 from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
@@ -20,7 +21,7 @@ from lineage.store import Store
 from lineage.training.checkpoint import load, newest
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import execute
-from lineage.training.given import Members, members_of
+from lineage.training.given import members_of
 from lineage.training.model import find_version
 from lineage.training.nominal import frozen_cells
 from lineage.training.program import Program

@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.given import Members
 from lineage.data.version import Version
 from lineage.source import Source
 from lineage.store import Store
 from lineage.training import recording as recordings
-from lineage.training.given import Members, give
+from lineage.training.given import give
 from lineage.training.specification import HandleSpec, RunSpec
 from storage import ledger
 from storage.catalogue import tables

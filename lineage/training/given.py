@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.given import Members
 from lineage.errors import ProgramError
 from lineage.store import Store
 from lineage.training.checkpoint import load
 from storage.catalogue import tables
-
-Members = Mapping[int, str]
-"""The checkpoints of a model version: shard → id."""
 
 State = Mapping[str, object]
 """What the program of a model tracked, by name."""
@@ -75,11 +73,3 @@ def give(session: Session, run_id: str, models: Mapping[str, Members]) -> None:
         for shard, checkpoint in members.items()
     )
     session.flush()
-
-
-def standing_in(models: Mapping[str, Members], made: Mapping[str, str]) -> dict[str, Members]:
-    """The same models, with what was ``made`` (checkpoint id → id) in place of what it replaces."""
-    return {
-        alias: {shard: made.get(checkpoint, checkpoint) for shard, checkpoint in members.items()}
-        for alias, members in models.items()
-    }

@@ -22,6 +22,7 @@ from lineage.training.contract import Stateful
 from lineage.training.environment import deterministic
 from lineage.training.execute import Start, open_inputs, pinned_program, prepared
 from lineage.training.fits import fit_of, value_of
+from lineage.training.given import members_of
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Predictor, Run
 from lineage.training.specification import RunSpec
@@ -36,6 +37,8 @@ class Member:
     shard: int
     tracked: Mapping[str, Stateful]
     predict: Predictor
+    threads: int
+    uses_torch: bool
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,8 @@ def load_model(store: Store, name: str) -> Ensemble:
     """
     version = find_version(store, name)
     with store.catalogue.read() as session:
-        rows = session.execute(
-            select(tables.ModelMember.shard, tables.Checkpoint)
-            .join(tables.Checkpoint, tables.Checkpoint.id == tables.ModelMember.checkpoint_id)
-            .where(tables.ModelMember.version_id == version.id)
-            .order_by(tables.ModelMember.shard)
-        ).all()
-    members = tuple(_member(store, shard, checkpoint) for shard, checkpoint in rows)
-    return Ensemble(version.id, members)
+        members = members_of(session, version.id)
+    return Ensemble(version.id, tuple(open_member(store, *each) for each in members.items()))
 
 
 class _ReadyError(Exception):
@@ -115,8 +112,15 @@ class _Opened(Run):
         raise _ReadyError
 
 
-def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
+def open_member(store: Store, shard: int, checkpoint_id: str) -> Member:
+    """Open a checkpoint to predict with.
+
+    Raises:
+        CheckpointError: it was purged.
+        ProgramError: the program changed, or declares no ``run.predictor``; or it was observed.
+    """
     with store.catalogue.read() as session:
+        row = session.get_one(tables.Checkpoint, checkpoint_id)
         run_row = session.get_one(tables.Run, row.run_id)
         observed = session.get(tables.ObservedRun, row.run_id) is not None
     if observed:
@@ -139,7 +143,7 @@ def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
             f"program {program.source.ref} does not say how it predicts",
             hint="call run.predictor(function) before run.batches",
         )
-    return Member(shard, run.tracked, run.predict)
+    return Member(shard, run.tracked, run.predict, spec.threads, uses_torch)
 
 
 def _fits(store: Store, run_id: str) -> Iterator[Any]:

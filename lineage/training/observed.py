@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lineage.data.given import Members
 from lineage.data.version import Version
 from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
 from lineage.training.contract import Stateful
-from lineage.training.given import Members
 from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator, Rows
 from lineage.training.recorder import StoreRecorder

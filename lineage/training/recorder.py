@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineage.data.fences import check_versions
+from lineage.data.given import Members
 from lineage.data.statistics import Statistic
 from lineage.data.version import Version
 from lineage.errors import FencedError, RunError, RunStoppedError
@@ -15,7 +16,7 @@ from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training import fits, recording
 from lineage.training import state as codec
-from lineage.training.given import Members, give
+from lineage.training.given import give
 from lineage.training.lap import Lap
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
+from lineage.data.given import Members, standing_in
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError
 from lineage.schedule import RecordedSpec
@@ -25,7 +26,7 @@ from lineage.training.contract import Stateful
 from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
-from lineage.training.given import Members, members_of, standing_in
+from lineage.training.given import members_of
 from lineage.training.locate import Locator
 from lineage.training.model import find_version
 from lineage.training.observed import Chain, Observed, Watch

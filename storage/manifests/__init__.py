@@ -4,6 +4,7 @@ from storage.manifests.chunks import Chunk, identified, redact, write_chunks
 from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
 from storage.manifests.reading import (
     Index,
+    decoded,
     find,
     no_rows,
     read_cells,
@@ -18,6 +19,7 @@ from storage.manifests.reading import (
 __all__ = [
     "Chunk",
     "Index",
+    "decoded",
     "dump_bitmap",
     "find",
     "identified",

@@ -94,9 +94,20 @@ def read_rows(
         table = read_table(objects, chunk.data, [column.name for column in columns])
         for column in columns:
             cells = table.column(column.name).combine_chunks()
-            arrays[column.name][start : start + chunk.rows] = _values(chunk, column, cells)
+            arrays[column.name][start : start + chunk.rows] = _declared(chunk, column, cells)
         start += chunk.rows
     return arrays
+
+
+def decoded(column: Column, cells: Array) -> Vector:
+    """Cells in the Arrow type of a column as an array, as `read_rows` has them.
+
+    Raises:
+        ValueError: a cell has a label that the column does not have.
+    """
+    array = _empty(column, len(cells))
+    array[:] = _values(column, cells)
+    return array
 
 
 def read_identified(
@@ -228,11 +239,26 @@ _DTYPES: dict[ColumnKind, type[np.generic]] = {
 }
 
 
-def _values(chunk: Chunk, column: Column, cells: Array) -> Vector:
+class _UndeclaredLabelError(ValueError):
+    pass
+
+
+def _declared(chunk: Chunk, column: Column, cells: Array) -> Vector:
+    try:
+        return _values(column, cells)
+    except _UndeclaredLabelError as error:
+        raise CorruptObjectError(
+            f"object {chunk.data} has a label in column {column.name!r} that is not declared",
+            hint="restore the catalogue and the objects from one backup",
+            digest=chunk.data,
+        ) from error
+
+
+def _values(column: Column, cells: Array) -> Vector:
     if column.kind is ColumnKind.VECTOR:
         return _vectors(column, cells)
     if column.kind is ColumnKind.CATEGORY:
-        cells = _codes(chunk, column, cells)
+        cells = _codes(column, cells)
     elif column.kind in (ColumnKind.BOOL, ColumnKind.INTEGER):
         nothing = pa.scalar(0).cast(cells.type)
         cells = (
@@ -242,15 +268,11 @@ def _values(chunk: Chunk, column: Column, cells: Array) -> Vector:
     return values
 
 
-def _codes(chunk: Chunk, column: Column, cells: Array) -> Array:
+def _codes(column: Column, cells: Array) -> Array:
     labels = pa.array(column.categories, pa.string())
     codes: Array = pc.index_in(cells, value_set=labels, skip_nulls=True)
     if codes.null_count != cells.null_count:
-        raise CorruptObjectError(
-            f"object {chunk.data} has a label in column {column.name!r} that is not declared",
-            hint="restore the catalogue and the objects from one backup",
-            digest=chunk.data,
-        )
+        raise _UndeclaredLabelError(f"column {column.name!r} has a label that is not declared")
     return codes.fill_null(-1)
 
 

@@ -24,6 +24,9 @@ AGGREGATE = 9_000
 
 AGGREGATIONS = count(1)
 
+LESSONS: dict[tuple[tuple[str, ...], int], int] = {}
+"""A model's checkpoints and where rows are counted from → the first number it gives to such."""
+
 INTERRUPT_AT: set[int] = set()
 """Steps at which the program is interrupted, once each."""
 
@@ -97,3 +100,16 @@ def centred(rows: pa.Table) -> pa.Table:
     ENTRIES.append(("aggregate", first, rows["id"].to_pylist()))
     numbers = pa.array([first + number for number in given], pa.int64())
     return pa.table({"id": numbers, "x": pc.subtract(rows["x"], pc.mean(rows["x"]))})
+
+
+@transform("record")
+def taught(rows: pa.Table, *, teacher: Any) -> pa.Table:
+    """Add what a model has learned to each row, which gets a new number: the model had a part."""
+    learned = float(sum(state["model"]["values"][0] for state in teacher.states))
+    numbers = []
+    for number in rows["id"].to_pylist():
+        lesson = tuple(teacher.members.values()), number // AGGREGATE
+        first = LESSONS.get(lesson) or LESSONS.setdefault(lesson, AGGREGATE * next(AGGREGATIONS))
+        numbers.append(first + number % AGGREGATE)
+        ENTRIES.append(("taught", first, [number]))
+    return pa.table({"id": pa.array(numbers, pa.int64()), "x": pc.add(rows["x"], learned)})

@@ -17,12 +17,13 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from lineage.data.dataset import append, head
-from lineage.data.transform import TransformFunction, derive
+from lineage.data.transform import TransformFunction
 from lineage.errors import PlacementError
 from lineage.source import load
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, prepare, resume
 from lineage.training.execute import execute
+from lineage.training.lesson import derive
 from lineage.training.program import load_program
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -45,7 +46,8 @@ class Training:
 
     ``start`` picks one of the checkpoints there are then, to fine-tune from, and ``given`` some of
     the versions, to be read. Without a dataset it takes no step: it is made of these alone. ``new``
-    rows are added to the dataset before it. At step ``interrupt`` its first run is interrupted;
+    rows are added to the dataset before it. ``teacher`` picks a version that makes of the dataset
+    what is trained on instead. At step ``interrupt`` its first run is interrupted;
     then it is resumed or given up.
     """
 
@@ -57,6 +59,7 @@ class Training:
     start: int | None = None
     given: tuple[int, ...] = ()
     new: tuple[Row, ...] = ()
+    teacher: int | None = None
     interrupt: int | None = None
     resumed: bool = True
 
@@ -80,6 +83,7 @@ class Lived:
     diary: dict[str, list[tuple[str, int, list[int]]]] = field(default_factory=dict)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     aggregated: list[tuple[int, list[int]]] = field(default_factory=list)
+    taught: set[tuple[int, int]] = field(default_factory=set)
     versions: list[str] = field(default_factory=list)
 
     def questions(self) -> Iterator[tuple[str, str, str, set[int]]]:
@@ -104,7 +108,16 @@ class Lived:
         taken = self.entries[:]
         self.entries.clear()
         self.aggregated += [(first, rows) for kind, first, rows in taken if kind == "aggregate"]
-        return taken
+        self.taught |= {
+            (first, row) for kind, first, rows in taken if kind == "taught" for row in rows
+        }
+        return [each for each in taken if each[0] != "taught"]
+
+    @property
+    def lessons(self) -> dict[int, set[str]]:
+        """The first number that a model gave to rows → its checkpoints."""
+        known = self.program.function.__globals__["LESSONS"]
+        return {first: set(checkpoints) for (checkpoints, _), first in known.items()}
 
 
 @contextmanager
@@ -115,6 +128,7 @@ def lived(history: History) -> Iterator[Lived]:
         program = load_program("diary.py:train", folder)
         diary: dict[str, Any] = program.function.__globals__
         diary["ENTRIES"].clear()
+        diary["LESSONS"].clear()
         life = Lived(store, program, diary["ENTRIES"])
         for name, rows in history.rows.items():
             _add(life, name, rows)
@@ -158,14 +172,15 @@ def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
     given = {}
     if life.versions:
         given = {f"m{n}": life.versions[n % len(life.versions)] for n in training.given}
+    dataset = _taught(life, training)
     config = {
-        "train": training.dataset,
+        "train": dataset,
         "fit": training.fit,
         "evaluate": training.evaluate,
         "given": list(given),
     }
     recipe = replace(training.recipe, config=config, start=start, given=given)
-    names = (*filter(None, [training.dataset]), *training.fit, *training.evaluate)
+    names = (*filter(None, [dataset]), *training.fit, *training.evaluate)
     wanted = life.store, life.program, dict(zip(names, names, strict=True)), training.model
     try:
         training_id = prepare(*wanted, recipe)
@@ -177,6 +192,19 @@ def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
     if _execute(life, training_id, resumed=training.resumed):
         life.versions.append(resume(life.store, training_id).id)
     interrupt_at.clear()
+
+
+def _taught(life: Lived, training: Training) -> str | None:
+    """What is trained on: the dataset, or what a teacher makes of it."""
+    if training.teacher is None or training.dataset is None or not life.versions:
+        return training.dataset
+    function = load("diary.py:taught", Path(__file__).parent)
+    assert isinstance(function, TransformFunction)
+    teacher = life.versions[training.teacher % len(life.versions)]
+    name = f"{training.dataset}-taught"
+    derive(life.store, function, training.dataset, name, {"teacher": teacher})
+    life.take()
+    return name
 
 
 def _execute(life: Lived, training_id: str, *, resumed: bool) -> bool:
@@ -265,6 +293,25 @@ def histories(draw: st.DrawFn) -> History:
     names = [*datasets, *(made for _, _, made in derived)]
     number = draw(st.integers(1, 3))
     return History(datasets, tuple(draw(trainings(names, n)) for n in range(number)), derived)
+
+
+@st.composite
+def schools(draw: st.DrawFn) -> History:
+    """A model, and others that learn what it or one of them made of rows, or of derived ones."""
+    derived = draw(st.sampled_from(DERIVED[1:]))
+    names = ["a", *(made for _, _, made in derived)]
+    first = replace(draw(trainings(names, 0)), interrupt=None)
+    later = tuple(
+        replace(
+            draw(trainings(names, number)),
+            dataset=draw(st.sampled_from(names)),
+            recipe=draw(recipes()),
+            teacher=draw(st.integers(0, 9)),
+            new=(),
+        )
+        for number in range(1, 2 + draw(st.integers(1, 2)))
+    )
+    return History({"a": draw(rows(0, 0, 20, 30))}, (first, *later), derived)
 
 
 def small(recipe: Recipe, **training: Any) -> History:

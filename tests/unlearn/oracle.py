@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 Diary = Mapping[str, Sequence[tuple[str, int, list[int]]]]
@@ -33,10 +34,17 @@ class Truth:
     """What happened in a store, by its catalogue's names and its programs' diary."""
 
     def __init__(
-        self, catalogue: Path, diary: Diary, aggregated: Iterable[tuple[int, list[int]]]
+        self,
+        catalogue: Path,
+        diary: Diary,
+        aggregated: Iterable[tuple[int, list[int]]],
+        taught: Iterable[tuple[int, int]] = (),
+        lessons: Mapping[int, set[str]] = MappingProxyType({}),
     ) -> None:
         self.diary = diary
         self.aggregated = list(aggregated)
+        self.taught = list(taught)
+        self.lessons = lessons
         with sqlite3.connect(catalogue) as db:
             self.begins = dict(db.execute("SELECT id, first_step FROM runs"))
             self.starts = dict(db.execute("SELECT id, start_id FROM runs ORDER BY rowid"))
@@ -63,23 +71,44 @@ class Truth:
     def reach(self, rows: Iterable[int], at: int | None = None, only: str | None = None) -> Reach:
         """Follow some rows to the end; or as far as they were ``at`` so many steps of each run.
 
-        A run begins with all that its start had come to know, whenever that was.
+        A run begins with all that its start had come to know, whenever that was; and, for now, on
+        rows that a model has to make anew.
         """
-        gone = self._with_aggregates(set(rows))
-        whole = Reach()
-        for run, start in self.starts.items():
-            self._walk(run, self._inherits(run, start, whole), gone, whole)
+        gone, whole = self._whole(rows)
+        if at is None and only is None:
+            return self._published(whole)
         reach = Reach()
         for run, start in self.starts.items():
             if only in (None, run) and (at is None or self.begins[run] <= at):
                 self._walk(run, self._inherits(run, start, whole), gone, reach, at)
+        return self._published(reach)
+
+    def _whole(self, rows: Iterable[int]) -> tuple[set[int], Reach]:
+        """All that some rows taint by now, rows and models in turn."""
+        known: set[str] = set()
+        while True:
+            gone, whole = self._with_made(set(rows), known), Reach()
+            for run, start in self.starts.items():
+                anew = self._reads(run, {row for row in gone if self._lesson(row) & known})
+                self._walk(run, anew or self._inherits(run, start, whole), gone, whole)
+            if whole.checkpoints <= known:
+                return gone, whole
+            known = whole.checkpoints
+
+    def _lesson(self, row: int) -> set[str]:
+        return self.lessons.get(row - row % AGGREGATE, set())
+
+    def _reads(self, run: str, rows: set[int]) -> bool:
+        return any(not rows.isdisjoint(given) for given in self.batches(run).values())
+
+    def _published(self, reach: Reach) -> Reach:
         reach.versions = {version for version, made in self.members if made in reach.checkpoints}
         reach.publications = {each for each, version in self.given if version in reach.versions}
         return reach
 
     def measured(self, rows: Iterable[int]) -> set[tuple[str, int]]:
         """The runs and steps at which somebody's rows, or what was made of them, were measured."""
-        gone = self._with_aggregates(set(rows))
+        gone, _ = self._whole(rows)
         return {
             (run, step)
             for run, entries in self.diary.items()
@@ -90,10 +119,17 @@ class Truth:
     def _inherits(self, run: str, start: str | None, whole: Reach) -> bool:
         return not whole.checkpoints.isdisjoint({start, *self.models.get(run, ())})
 
-    def _with_aggregates(self, gone: set[int]) -> set[int]:
-        for first, given in self.aggregated:
-            if gone.intersection(given):
-                gone |= {first + row % AGGREGATE for row in given}
+    def _with_made(self, gone: set[int], models: set[str]) -> set[int]:
+        """Some rows, and all that was made of them or by one of these models."""
+        before = -1
+        while before < len(gone):
+            before = len(gone)
+            for first, given in self.aggregated:
+                if gone.intersection(given):
+                    gone |= {first + row % AGGREGATE for row in given}
+            for first, row in self.taught:
+                if row in gone or self.lessons[first] & models:
+                    gone.add(first + row % AGGREGATE)
         return gone
 
     def _walk(
@@ -138,4 +174,5 @@ class Truth:
 
 def truth(lived: Any) -> Truth:
     """What happened in a history that was lived through."""
-    return Truth(lived.store.path / "catalogue.db", lived.diary, lived.aggregated)
+    catalogue = lived.store.path / "catalogue.db"
+    return Truth(catalogue, lived.diary, lived.aggregated, lived.taught, lived.lessons)

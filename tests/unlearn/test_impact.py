@@ -76,12 +76,29 @@ def test_impact_is_what_a_walk_over_every_batch_finds(
     holds()
 
 
+@pytest.mark.no_cover
+def test_impact_goes_through_what_models_make_and_what_learns_it(
+    histories: ModuleType, oracle: ModuleType
+) -> None:
+    @settings(max_examples=4)
+    @given(histories.schools(), MOMENTS)
+    def holds(history: Any, at: int) -> None:
+        with histories.lived(history) as lived:
+            truth = oracle.truth(lived)
+            for *question, rows in lived.questions():
+                positions = ask(lived, *question)
+                assert_same(impact(lived.store, positions), truth.reach(rows))
+                assert_same(impact(lived.store, positions, Moment(at)), truth.reach(rows, at))
+
+    holds()
+
+
 @pytest.mark.soak
 def test_impact_in_many_histories(histories: ModuleType, oracle: ModuleType) -> None:
     def holds(history: Any, mask: int, at: int) -> None:
         agree(histories, oracle, history, mask, at)
 
-    histories.soak(12, holds, histories.histories(), MASKS, MOMENTS)
+    histories.soak(12, holds, histories.histories() | histories.schools(), MASKS, MOMENTS)
 
 
 def test_a_fine_tune_descends_at_every_moment_from_all_that_its_start_had_seen(

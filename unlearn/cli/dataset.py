@@ -1,11 +1,13 @@
 """The verbs about datasets."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
 
 from unlearn.cli.call import Call, Noun, pass_call
-from unlearn.cli.options import columns
+from unlearn.cli.options import aliases, columns
 
 
 @click.group(cls=Noun, example="expunge dataset add voices voices.csv --subject 'subject#'")
@@ -92,26 +94,42 @@ def show(call: Call, name: str) -> None:
     help="The dataset to read; once for each argument of the function.",
 )
 @click.option(
+    "--given",
+    "models",
+    metavar="[ALIAS=]MODEL",
+    multiple=True,
+    help="A model that the function takes by keyword: the teacher of labels it makes.",
+)
+@click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=".",
     help="Where the function is imported from (the working directory).",
 )
 @pass_call
-def derive(call: Call, name: str, function: str, sources: tuple[str, ...], root: Path) -> None:
+def derive(
+    call: Call,
+    name: str,
+    function: str,
+    sources: tuple[str, ...],
+    models: tuple[str, ...],
+    root: Path,
+) -> None:
     """Make a dataset of what a transform makes of others, and record which row came from which."""
     from lineage.data.transform import TransformFunction
-    from lineage.data.transform import derive as derive_rows
     from lineage.errors import TransformError
     from lineage.source import load
+    from lineage.training.lesson import derive as derive_rows
     from unlearn.cli.answers import Registered
 
+    given = aliases("--given", models)
     with call.open() as store:
         found = load(function, root.resolve())
         if not isinstance(found, TransformFunction):
             raise TransformError(
                 f"{function} is not a transform", hint="decorate the function with @transform"
             )
-        made = derive_rows(store, found, sources, name)
+        with redirect_stdout(sys.stderr):  # what a model's program prints is no answer
+            made = derive_rows(store, found, sources, name, given)
         call.out.one(Registered.of(made))
     call.then(f"train MODULE:PROGRAM --dataset {name} --model NAME")

@@ -3,8 +3,9 @@
 A plan names checkpoints, runs, versions and positions; never a person.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,10 +33,14 @@ class Interim(_Frozen):
 
 
 class Transform(_Frozen):
-    """Execute a transform again on the retained rows."""
+    """Execute a transform again on the retained rows.
+
+    ``given`` has what stands in for each checkpoint of a model that it was given.
+    """
 
     kind: Literal["transform"] = "transform"
     transform_id: str
+    given: dict[str, "Made"] = Field(default_factory=dict)
 
 
 class Replay(_Frozen):
@@ -194,3 +199,13 @@ class Plan(_Frozen):
     def task(self, task_id: str) -> Task:
         """The task of this id."""
         return next(task for task in self.tasks if task.id == task_id)
+
+    def taught(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """What was made in place of checkpoints that transforms were given, so far: id → id."""
+        return {
+            old: results[new.task]["checkpoints"][str(new.step)]
+            for task in self.tasks
+            if task.work.kind == "transform"
+            for old, new in task.work.given.items()
+            if new.task in results
+        }

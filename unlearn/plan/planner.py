@@ -9,8 +9,10 @@ from functools import cache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.closure import closure
 from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
+from lineage.provenance.query import live_versions
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -18,15 +20,17 @@ from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.impact import Impact, impact
-from unlearn.plan.model import Accuracy, Affected, Plan, Task, Transform
+from unlearn.plan.model import Accuracy, Affected, Plan
 from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
-from unlearn.plan.passes.needed import needed, needed_checkpoints
+from unlearn.plan.passes.needed import needed, needed_checkpoints, needed_models
+from unlearn.plan.passes.order import in_order
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
 from unlearn.plan.passes.timetable import critical_path, timetable
+from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
 from unlearn.plan.world import VersionFacts, World, world
@@ -98,8 +102,9 @@ def draft(
     fenced = found if asked.gone == wanted else impact(store, asked.gone)
     with store.catalogue.read() as session:
         left = retained_visits(store, session, fenced.segments, asked.gone)
-        snapshot = world(session, found, left)
-    return _assemble(store, asked, found, fenced, snapshot, workers, measured)
+        stale = _stale(store, session, found, asked.gone)
+        snapshot = world(session, found, left, stale)
+    return _assemble(store, asked, found, snapshot, workers, measured)
 
 
 def load_plan(session: Session, plan_id: str) -> tuple[tables.Plan, Plan]:
@@ -144,7 +149,6 @@ def _assemble(
     store: Store,
     asked: _Asked,
     found: Impact,
-    fenced: Impact,
     snapshot: World,
     workers: int | None,
     measured: Measure | None,
@@ -153,18 +157,19 @@ def _assemble(
     accuracy = measured(snapshot, affected) if measured else {}
     with store.catalogue.read() as session:
         usable = _usable(store, session)
-        chains = restarts(snapshot, needed_checkpoints(affected), usable)
-        stale = (fenced if chains else found).closure.stale
-        transforms, makers = _transforms(session, stale, snapshot)
-        replayed = replays(snapshot, chains, makers)
+        wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(snapshot)))
+        chains = restarts(snapshot, wanted, usable)
+        remade = transforms(snapshot, chains)
+        made_by = makers(snapshot, remade)
+        replayed = replays(snapshot, chains, made_by)
         visits = sum(task.visits for task in replayed)
         full_visits, full_seconds = full_retrain(snapshot, affected)
         early = (
             *interims(snapshot, affected, usable),
-            *transforms,
-            *probes(snapshot, chains, makers, usable),
+            *remade,
+            *probes(snapshot, chains, made_by, usable),
         )
-        tasks = finish(snapshot, found, affected, (*early, *replayed))
+        tasks = finish(snapshot, found, affected, in_order((*early, *replayed)))
         workers = workers or asked.policy.workers
         duration = round(timetable(tasks, workers).duration, 3)
         late = adaptive(session, asked.received, affected)
@@ -225,27 +230,11 @@ def _usable(store: Store, session: Session) -> Callable[[str], bool]:
     return usable
 
 
-def _transforms(
-    session: Session, stale: Sequence[str], snapshot: World
-) -> tuple[tuple[Task, ...], dict[str, tuple[str, ...]]]:
-    """A task for each transform to execute again, and, per run, those that make its inputs."""
-    tasks: list[Task] = []
-    outputs: dict[str, list[str]] = {}
-    for number, transform_id in enumerate(stale, 1):
-        row = session.get_one(tables.Transform, transform_id)
-        task = Task(
-            id=f"transform-{number}",
-            depends_on=tuple(each.id for each in tasks),
-            work=Transform(transform_id=transform_id),
-            visits=0,
-            seconds=0.0,
-            reason=f"{row.ref} had forgotten rows in sight: what it made with them is made anew",
-        )
-        tasks.append(task)
-        made = session.get_one(tables.DatasetVersion, row.output_id).dataset_id
-        outputs.setdefault(made, []).append(task.id)
-    makers = {
-        run.id: tuple(task for given in run.datasets for task in outputs.get(given, ()))
-        for run in snapshot.runs.values()
-    }
-    return tuple(tasks), makers
+def _stale(store: Store, session: Session, found: Impact, gone: Positions) -> tuple[str, ...]:
+    """The transforms to execute again; where something is replayed, without all that is gone.
+
+    Models of others than these requests' records teach what they taught until their own plan.
+    """
+    if live_versions(session).isdisjoint(found.versions):
+        return found.closure.stale
+    return closure(store, gone, found.closure.taught).stale

@@ -3,8 +3,8 @@
 The passes are pure functions of this snapshot.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from lineage.provenance.query import live_versions
 from storage.catalogue import tables
 from unlearn.impact import Impact
+from unlearn.plan.makers import Makers, TransformFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,15 @@ class CheckpointFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A run, as far as planning depends on it; ``owner`` where it was only observed."""
+    """A run, as far as planning depends on it; ``owner`` where it was only observed.
+
+    ``transforms`` are those to execute again that made what it was given, in order.
+    """
 
     id: str
     program_id: str
     first_step: int
-    datasets: tuple[str, ...]
+    transforms: tuple[str, ...]
     owner: "Owner | None" = None
 
 
@@ -92,17 +96,34 @@ class World:
     """Tainted artefacts that still exist."""
     fenced: frozenset[str]
     """Segments that records of any accepted request reached: they do not come out as recorded."""
+    transforms: Mapping[str, TransformFacts] = field(default_factory=dict)
+    """Those that do not come out as they did, in the order in which they were executed."""
+
+    def sources(self, checkpoint: CheckpointFacts) -> tuple[str, ...]:
+        """The checkpoints that one descends from directly, or by rows that have to be made anew."""
+        return (*checkpoint.sources, *self.models(self.runs[checkpoint.run_id].transforms))
+
+    def models(self, transforms: Iterable[str]) -> tuple[str, ...]:
+        """The checkpoints that some transforms are given."""
+        return tuple(model for each in transforms for model in self.transforms[each].given)
 
 
-def world(session: Session, impact: Impact, retained: Mapping[str, int]) -> World:
-    """Take the snapshot; ``retained`` gives the visits left in each fenced segment."""
+def world(
+    session: Session, impact: Impact, retained: Mapping[str, int], stale: Sequence[str]
+) -> World:
+    """Take the snapshot; ``retained`` gives the visits left in each fenced segment.
+
+    ``stale`` are the transforms that do not come out as they did, in order.
+    """
     fits = select(tables.Fit.id).where(tables.Fit.purged_at.is_(None))
+    makers = Makers(session, stale, impact.closure.taught)
     return World(
         _checkpoints(session, impact, retained),
-        _runs(session),
+        _runs(session, makers),
         _versions(session, impact),
         tuple(fit for fit in session.scalars(fits) if fit in impact.fits),
         frozenset(retained),
+        makers.facts(),
     )
 
 
@@ -144,13 +165,11 @@ def _checkpoints(
     return facts
 
 
-def _runs(session: Session) -> dict[str, RunFacts]:
-    datasets: dict[str, list[str]] = {}
-    given = select(tables.RunInput.run_id, tables.DatasetVersion.dataset_id).join(
-        tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id
-    )
-    for run_id, dataset in session.execute(given):
-        datasets.setdefault(run_id, []).append(dataset)
+def _runs(session: Session, makers: Makers) -> dict[str, RunFacts]:
+    inputs: dict[str, list[str]] = {}
+    given = select(tables.RunInput.run_id, tables.RunInput.version_id)
+    for run_id, version in session.execute(given):
+        inputs.setdefault(run_id, []).append(version)
     owners = {
         row.run_id: Owner(tuple(row.command), row.folder)
         for row in session.scalars(select(tables.ObservedRun))
@@ -160,7 +179,7 @@ def _runs(session: Session) -> dict[str, RunFacts]:
             run.id,
             run.program_id,
             run.first_step,
-            tuple(datasets.get(run.id, ())),
+            makers.of(inputs.get(run.id, ())),
             owners.get(run.id),
         )
         for run in session.scalars(select(tables.Run))

@@ -258,7 +258,8 @@ def _raise_fence(
 def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> None:
     """Take rows back into the head; what is made of others with them is for ``derive`` to say."""
     dataset = session.get_one(tables.Dataset, lifted.dataset_id)
-    if any(made.scope != "record" for made in recorded_into(session, dataset.id)):
+    into = recorded_into(session, dataset.id)
+    if any(made.scope != "record" or made.models for made in into):
         return
     head = session.get_one(tables.DatasetVersion, dataset.head_id)
     back = load_bitmap(lifted.positions) - forgotten(session, dataset.id)

@@ -24,7 +24,7 @@ from storage.catalogue import tables
 from storage.rows import rows_table
 from unlearn.dispatch.worker import Context
 from unlearn.errors import TaskError
-from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task
+from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task, Transform
 from unlearn.tasks.replay import result_of, retained_inputs, stand_ins, task_id
 from unlearn.twin.compare import own_folder
 
@@ -150,7 +150,7 @@ def _built_on(task: Task, external: str) -> list[int]:
         case Replay(restart=restart, restart_step=step, given=given):
             used = [*given.values()]
             used += [Made(task=restart, step=step)] if restart is not None else []
-        case External(given=given):
+        case External(given=given) | Transform(given=given):
             used = [*given.values()]
         case Aggregate(members=members):
             used = [*members.values()]

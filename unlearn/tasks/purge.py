@@ -36,7 +36,8 @@ def execute(context: Context) -> dict[str, Any]:
     with store.catalogue.read() as session:
         rows = forget_sets(session, context.plan.requests)
         held = kept_under_hold(session)
-    found = impact(store, rows)
+    # Rows that are erased show no way on: what the plan knew holds for a second attempt.
+    found = impact(store, rows, also=context.plan.affected.segments)
     _nothing_new(store, context, work, found)
     artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
     _mark(store, artefacts | {*work.versions, *found.versions})

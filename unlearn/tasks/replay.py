@@ -5,10 +5,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.given import standing_in
 from lineage.data.retained import retained
 from lineage.training.entries import add_run
 from lineage.training.execute import execute as execute_run
-from lineage.training.given import given_to, standing_in
+from lineage.training.given import given_to
 from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -57,7 +58,7 @@ def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
 
 def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str, str]:
     """The versions a run was given, by alias, as they would be had nothing forgotten been there."""
-    gone = decoded(context.plan.forget)
+    gone, taught = decoded(context.plan.forget), context.plan.taught(context.results)
     return {
         given.alias: retained(
             session,
@@ -65,6 +66,7 @@ def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str
             session.get_one(tables.DatasetVersion, given.version_id),
             gone,
             f"plan {context.plan_id}",
+            taught,
         ).id
         for given in session.scalars(
             select(tables.RunInput).where(tables.RunInput.run_id == run_id)

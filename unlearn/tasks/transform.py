@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from lineage.data.transform import rederive
+from lineage.training.lesson import rederive
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import Transform
 from unlearn.plan.planner import decoded
 
 
 def execute(context: Context) -> dict[str, Any]:
-    """Make the output anew; its head moves to the new version."""
+    """Make the output anew, with the models that stand in by now; its head moves to it."""
     work = context.task.work
     assert isinstance(work, Transform)
-    version = rederive(context.store, work.transform_id, decoded(context.plan.forget))
+    gone, taught = decoded(context.plan.forget), context.plan.taught(context.results)
+    version = rederive(context.store, work.transform_id, gone, taught)
     return {"version": version.id, "records": version.row.live}

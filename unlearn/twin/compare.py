@@ -55,7 +55,8 @@ def _trained(
 ) -> dict[str, list[str]]:
     with store.catalogue.read() as session:
         pending = forget_sets(session, others_open(session, plan.requests))
-    kit = pack(store, decoded(plan.forget), pending, made, folder)
+    tainted = plan.affected.checkpoints
+    kit = pack(store, decoded(plan.forget), pending, made, folder, tainted)
     (folder / "kit.json").write_text(kit.model_dump_json(), "utf-8")
     command = [sys.executable, "-m", "unlearn.twin.train", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)

@@ -3,14 +3,14 @@
 The forgotten rows are not in it, so the twin cannot need them, not even their positions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -32,6 +32,10 @@ from unlearn.errors import InconclusiveError
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
 
+TwinModels = dict[str, dict[int, tuple[str, int]]]
+"""Models by alias: the (run, step) of each shard's member."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +43,7 @@ class _Frozen(BaseModel):
 class TwinDataset(_Frozen):
     """A dataset to register again: from a file of retained rows, or by a transform of another."""
 
+    kind: Literal["dataset"] = "dataset"
     key: str
     namespace: str
     columns: tuple[Column, ...]
@@ -48,20 +53,22 @@ class TwinDataset(_Frozen):
 
 
 class TwinTransform(_Frozen):
-    """A transform to execute again over other datasets of the kit."""
+    """A transform to execute again over other datasets of the kit, with models of the kit."""
 
     ref: str
     root: str
     inputs: tuple[str, ...]
+    given: TwinModels
 
 
 class TwinRun(_Frozen):
     """A run to execute from scratch, or from a checkpoint of another run of the kit.
 
-    ``given`` are the models that it reads, by alias: (run, step) of each shard's member.
-    ``order`` is a file of (step, key) pairs, where the run follows a recorded order.
+    ``given`` are the models that it reads. ``order`` is a file of (step, key) pairs, where the run
+    follows a recorded order.
     """
 
+    kind: Literal["run"] = "run"
     key: str
     ref: str
     root: str
@@ -69,7 +76,7 @@ class TwinRun(_Frozen):
     specification: RunSpec
     inputs: dict[str, str]
     start: tuple[str, int] | None
-    given: dict[str, dict[int, tuple[str, int]]]
+    given: TwinModels
     until: int
     order: str | None = None
 
@@ -77,8 +84,7 @@ class TwinRun(_Frozen):
 class Kit(_Frozen):
     """Datasets and runs, each after what it needs; versions name (run, step) of each member."""
 
-    datasets: tuple[TwinDataset, ...]
-    runs: tuple[TwinRun, ...]
+    items: tuple[Annotated[TwinDataset | TwinRun, Field(discriminator="kind")], ...]
     versions: dict[str, tuple[tuple[str, int], ...]]
 
 
@@ -88,40 +94,45 @@ def pack(
     pending: Positions,
     made: Iterable[Mapping[str, Any]],
     folder: Path,
+    tainted: Collection[str],
 ) -> Kit:
     """Write the retained rows under ``folder`` and describe how to train from them.
 
     ``made`` gives, per version, ``replaces`` and the checkpoint of each shard in ``members``.
-    ``gone`` is forgotten; ``pending`` is what other open requests ask to forget.
+    ``gone`` is forgotten, and ``tainted`` are the checkpoints that descend from it; ``pending`` is
+    what other open requests ask to forget.
 
     Raises:
         InconclusiveError: rows that the versions were trained on have been erased since, or are
             being forgotten by another request.
     """
-    packer = _Packer(store, gone, pending, folder)
+    packer = _Packer(store, gone, pending, folder, tainted)
     versions = {}
     for version in made:
         shards = sorted(version["members"], key=int)
         versions[version["replaces"]] = tuple(
             packer.member(version["members"][shard]) for shard in shards
         )
-    return Kit(
-        datasets=tuple(packer.datasets.values()),
-        runs=tuple(packer.runs.values()),
-        versions=versions,
-    )
+    return Kit(items=tuple(packer.items.values()), versions=versions)
 
 
 class _Packer:
     """Collects runs and datasets, each after what it needs."""
 
-    def __init__(self, store: Store, gone: Positions, pending: Positions, folder: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        gone: Positions,
+        pending: Positions,
+        folder: Path,
+        tainted: Collection[str],
+    ) -> None:
         self.store = store
         self.gone = gone
         self.pending = pending
         self.folder = folder
-        self.runs: dict[str, TwinRun] = {}
-        self.datasets: dict[str, TwinDataset] = {}
+        self.tainted = tainted
+        self.items: dict[str, TwinDataset | TwinRun] = {}
 
     def member(self, checkpoint_id: str) -> tuple[str, int]:
         """The run whose counterfactual makes this checkpoint, and the step it makes it at."""
@@ -138,8 +149,9 @@ class _Packer:
             versions = {each.alias: each.version_id for each in given}
             models = given_to(session, run.id)
         start = None if run.start_id is None else self.member(run.start_id)
-        known = self.runs.get(run.id)
-        self.runs[run.id] = TwinRun(
+        known = self.items.get(run.id)
+        assert known is None or known.kind == "run"
+        self.items[run.id] = TwinRun(
             key=run.id,
             ref=program.ref,
             root=program.root,
@@ -147,14 +159,17 @@ class _Packer:
             specification=RunSpec.model_validate(run.specification),
             inputs={alias: self._dataset(version) for alias, version in versions.items()},
             start=start,
-            given={
-                alias: {shard: self.member(each) for shard, each in members.items()}
-                for alias, members in models.items()
-            },
+            given=self._models(models),
             until=max(checkpoint.step, 0 if known is None else known.until),
             order=known.order if known is not None else self._order(run, versions),
         )
         return run.id, checkpoint.step
+
+    def _models(self, models: Mapping[str, Mapping[int, str]]) -> TwinModels:
+        return {
+            alias: {shard: self.member(each) for shard, each in members.items()}
+            for alias, members in models.items()
+        }
 
     def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
         """What is left of a recorded order, by the keys of the records that are still there.
@@ -166,8 +181,7 @@ class _Packer:
             return None
         version = open_version(self.store, versions[spec.train])
         schedule = schedule_of(self.store, run.id, spec, version.salt)
-        with self.store.catalogue.read() as session:
-            left = remade(session, self.store, version.row, self.gone)
+        left = self._left(version)
         records = version.present.records.take(contains(left, version.present.positions))
         name = f"{run.id}.parquet"
         with pq.ParquetWriter(self.folder / name, ORDER) as writer:
@@ -177,11 +191,22 @@ class _Packer:
                 writer.write_table(pa.table([steps, keys], ORDER))
         return name
 
+    def _left(self, version: Version) -> BitMap:
+        """What is left of a version; nothing, where another model has to make all of it."""
+        with self.store.catalogue.read() as session:
+            if any(self._replaced(session, each) for each in _given(session, version.row)):
+                return BitMap()
+            return remade(session, self.store, version.row, self.gone)
+
+    def _replaced(self, session: Session, checkpoint_id: str) -> bool:
+        checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
+        return checkpoint_id in self.tainted or checkpoint.purged_at is not None
+
     def _dataset(self, version_id: str) -> str:
-        if version_id not in self.datasets:
+        if version_id not in self.items:
             version = open_version(self.store, version_id)
             made_by = self._made_by(version)
-            self.datasets[version_id] = TwinDataset(
+            self.items[version_id] = TwinDataset(
                 key=version_id,
                 namespace=version.dataset.namespace,
                 columns=self._columns(version),
@@ -197,7 +222,8 @@ class _Packer:
         if made is None:
             return None
         inputs = tuple(self._dataset(each.version_id) for each in made.inputs)
-        return TwinTransform(ref=made.ref, root=made.root, inputs=inputs)
+        given = self._models(made.given)
+        return TwinTransform(ref=made.ref, root=made.root, inputs=inputs, given=given)
 
     def _export(self, version: Version) -> str:
         """Write the retained rows by descending key: at other positions, in another file."""
@@ -214,7 +240,8 @@ class _Packer:
     def _columns(self, version: Version) -> tuple[Column, ...]:
         """The declared columns, without the labels that no retained row has.
 
-        What a group or aggregate transform makes of the retained rows may have any label.
+        What a group or aggregate transform makes of the retained rows may have any label, and so
+        may what another model makes.
         """
         with self.store.catalogue.read() as session:
             if _mixed(session, version.row):
@@ -262,4 +289,15 @@ def _mixed(session: Session, version: tables.DatasetVersion) -> bool:
     if made is None:
         return False
     given = (session.get_one(tables.DatasetVersion, each.version_id) for each in made.inputs)
-    return made.scope != "record" or any(_mixed(session, each) for each in given)
+    return (
+        made.scope != "record" or bool(made.models) or any(_mixed(session, each) for each in given)
+    )
+
+
+def _given(session: Session, version: tables.DatasetVersion) -> Iterator[str]:
+    """The checkpoints that a version, or what it was made of, was made with."""
+    made = maker(session, version)
+    if made is not None:
+        yield from (each.checkpoint_id for each in made.models)
+        for each in made.input_ids:
+            yield from _given(session, session.get_one(tables.DatasetVersion, each))

@@ -24,12 +24,13 @@ from lineage.store import Store
 from lineage.training import recording
 from lineage.training.entries import add_run, record_program
 from lineage.training.execute import execute
+from lineage.training.lesson import Teacher
 from lineage.training.program import Program, load_program
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.exposures import Log
 from storage.rows import table_rows
-from unlearn.twin.kit import Kit, TwinDataset, TwinRun
+from unlearn.twin.kit import Kit, TwinDataset, TwinModels, TwinRun
 
 
 def train(folder: Path) -> dict[str, list[str]]:
@@ -37,19 +38,20 @@ def train(folder: Path) -> dict[str, list[str]]:
     kit = Kit.model_validate_json((folder / "kit.json").read_text("utf-8"))
     with Store.create(folder / "store") as store:
         versions: dict[str, str] = {}
-        for dataset in kit.datasets:
-            versions[dataset.key] = _register(store, dataset, folder)
         runs: dict[str, str] = {}
-        for run in kit.runs:
-            order = None if run.order is None else _recorded(store, run, versions, folder)
-            runs[run.key] = _execute(store, run, versions, runs, order)
+        for item in kit.items:
+            if item.kind == "dataset":
+                versions[item.key] = _register(store, item, folder, runs)
+            else:
+                order = None if item.order is None else _recorded(store, item, versions, folder)
+                runs[item.key] = _execute(store, item, versions, runs, order)
         return {
             version: [_digest(store, runs[key], step) for key, step in members]
             for version, members in kit.versions.items()
         }
 
 
-def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
+def _register(store: Store, twin: TwinDataset, folder: Path, runs: Mapping[str, str]) -> str:
     """Register rows, or make them by the transform, under the columns that were declared then."""
     dataset = tables.Dataset(
         id=new_id("ds"),
@@ -63,9 +65,11 @@ def _register(store: Store, twin: TwinDataset, folder: Path) -> str:
     if twin.made_by is not None:
         with store.catalogue.write() as session:
             session.add(dataset)
+            given = _models(session, runs, twin.made_by.given)
+        models = {alias: Teacher(store, members) for alias, members in given.items()}
         function = load(twin.made_by.ref, Path(twin.made_by.root))
         assert isinstance(function, TransformFunction)
-        return derive(store, function, twin.made_by.inputs, twin.key).id
+        return derive(store, function, twin.made_by.inputs, twin.key, models).id
     assert twin.file is not None
     rows = table_rows(pq.read_table(folder / twin.file))
     return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id
@@ -110,10 +114,7 @@ def _execute(
             {alias: versions[key] for alias, key in twin.inputs.items()},
             start_id=None if twin.start is None else _made(session, runs, *twin.start),
             follows=follows,
-            given={
-                alias: {shard: _made(session, runs, *each) for shard, each in members.items()}
-                for alias, members in twin.given.items()
-            },
+            given=_models(session, runs, twin.given),
         )
     execute(store, run.id, until=twin.until)
     return run.id
@@ -125,6 +126,15 @@ def _same_source(program: Program, twin: TwinRun) -> None:
             f"program {twin.ref} has changed since it trained",
             hint="restore the source it trained with",
         )
+
+
+def _models(
+    session: Session, runs: Mapping[str, str], models: TwinModels
+) -> dict[str, dict[int, str]]:
+    return {
+        alias: {shard: _made(session, runs, *each) for shard, each in members.items()}
+        for alias, members in models.items()
+    }
 
 
 def _made(session: Session, runs: Mapping[str, str], key: str, step: int) -> str:

@@ -190,7 +190,8 @@ class RedactionDetail(Answer):
 class TransformDetail(Answer):
     """One execution of a transform, which wrote ``rows`` positions of its output.
 
-    ``inputs`` are dataset versions in the order of its arguments.
+    ``inputs`` are dataset versions in the order of its arguments; ``given`` maps a model's name
+    to its checkpoints, by shard.
     """
 
     id: str
@@ -200,6 +201,7 @@ class TransformDetail(Answer):
     scope: str
     by: tuple[str, ...]
     inputs: tuple[str, ...] = Field(validation_alias="input_ids")
+    given: Mapping[str, Mapping[int, str]]
     output: str = Field(validation_alias="output_id")
     rows: int
     created_at: datetime

@@ -12,6 +12,7 @@ from storage.catalogue.tables.data import (
     Suppression,
     Transform,
     TransformInput,
+    TransformModel,
 )
 from storage.catalogue.tables.erasure import (
     Approval,
@@ -29,6 +30,9 @@ from storage.catalogue.tables.erasure import (
 from storage.catalogue.tables.models import (
     Alias,
     Canary,
+    Choice,
+    ChoiceGround,
+    ChoiceRival,
     Hold,
     Model,
     ModelMember,
@@ -61,6 +65,9 @@ __all__ = [
     "Base",
     "Canary",
     "Checkpoint",
+    "Choice",
+    "ChoiceGround",
+    "ChoiceRival",
     "Chunk",
     "Commitment",
     "Dataset",
@@ -99,6 +106,7 @@ __all__ = [
     "Training",
     "Transform",
     "TransformInput",
+    "TransformModel",
     "UtcTime",
     "Verification",
     "new_id",

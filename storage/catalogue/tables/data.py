@@ -120,11 +120,20 @@ class Transform(Base):
     inputs: Mapped[list["TransformInput"]] = relationship(
         order_by="TransformInput.place", lazy="selectin"
     )
+    models: Mapped[list["TransformModel"]] = relationship(lazy="selectin")
 
     @property
     def input_ids(self) -> tuple[str, ...]:
         """The dataset versions it was given, in the order of its arguments."""
         return tuple(each.version_id for each in self.inputs)
+
+    @property
+    def given(self) -> dict[str, dict[int, str]]:
+        """The models it was given: alias → shard → checkpoint."""
+        given: dict[str, dict[int, str]] = {}
+        for each in sorted(self.models, key=lambda each: (each.alias, each.shard)):
+            given.setdefault(each.alias, {})[each.shard] = each.checkpoint_id
+        return given
 
 
 class TransformInput(Base):
@@ -140,6 +149,20 @@ class TransformInput(Base):
     place: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
     seen: Mapped[bytes]
+
+
+class TransformModel(Base):
+    """A checkpoint of a model that a transform was given, such as the teacher of labels it made.
+
+    ``alias`` is the model's name in the function; an ensemble has a member a ``shard``.
+    """
+
+    __tablename__ = "transform_models"
+
+    transform_id: Mapped[str] = mapped_column(ForeignKey("transforms.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"), index=True)
 
 
 class Secret(Base):

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.catalogue.tables.base import Base
 
@@ -62,6 +62,55 @@ class Canary(Base):
     label: Mapped[str]
     drop: Mapped[float]
     created_at: Mapped[datetime]
+
+
+class Choice(Base):
+    """A version was preferred to others, by people or by a search: it moved no weight of any."""
+
+    __tablename__ = "choices"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    created_at: Mapped[datetime]
+    rivals: Mapped[list["ChoiceRival"]] = relationship(
+        order_by="ChoiceRival.version_id", lazy="selectin"
+    )
+    grounds: Mapped[list["ChoiceGround"]] = relationship(
+        order_by="ChoiceGround.version_id", lazy="selectin"
+    )
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The versions it was preferred to."""
+        return tuple(each.version_id for each in self.rivals)
+
+    @property
+    def by(self) -> dict[str, str | None]:
+        """The dataset versions that were looked at, and the measure of each that decided."""
+        return {each.version_id: each.metric for each in self.grounds}
+
+
+class ChoiceRival(Base):
+    """A version that lost a choice."""
+
+    __tablename__ = "choice_rivals"
+
+    choice_id: Mapped[str] = mapped_column(ForeignKey("choices.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(
+        ForeignKey("model_versions.id"), primary_key=True, index=True
+    )
+
+
+class ChoiceGround(Base):
+    """A dataset version that a choice was made by, and the ``metric`` on it, where one is known."""
+
+    __tablename__ = "choice_grounds"
+
+    choice_id: Mapped[str] = mapped_column(ForeignKey("choices.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(
+        ForeignKey("dataset_versions.id"), primary_key=True, index=True
+    )
+    metric: Mapped[str | None]
 
 
 class Alias(Base):

@@ -51,7 +51,7 @@ def oracle(loaded: Callable[[Path], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def everything(histories: ModuleType) -> Any:
-    """A history with every kind of edge: derived, grown, fitted on, measured with, fine-tuned."""
+    """A history with every kind of edge: derived, grown, measured with, fine-tuned, taught."""
     people = [("p1",), ("p2",), ("p3", "p1"), ()]
     recipe = Recipe(shards=2, epochs=3, batch_size=4, checkpoint_every=4)
     return histories.History(
@@ -66,6 +66,7 @@ def everything(histories: ModuleType) -> Any:
                 given=(0,),
                 new=((100, "100", ("p2",)),),
             ),
+            histories.Training("c", Recipe(epochs=1, batch_size=8), model="o", teacher=0),
         ),
         derived=(("halved", "a", "c"),),
     )

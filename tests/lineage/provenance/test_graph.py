@@ -31,6 +31,7 @@ ENDS = {
     EdgeKind.TRAINS: (DATA, RUNS),
     EdgeKind.CONTINUES: (NodeKind.CHECKPOINT, RUNS),
     EdgeKind.GIVEN: (NodeKind.CHECKPOINT, RUNS),
+    EdgeKind.TEACHES: (NodeKind.CHECKPOINT, NodeKind.TRANSFORM),
     EdgeKind.PRODUCES: (RUNS, NodeKind.CHECKPOINT),
     EdgeKind.MEMBER: (NodeKind.CHECKPOINT, NodeKind.MODEL_VERSION),
     EdgeKind.PUBLISHED: (NodeKind.MODEL_VERSION, NodeKind.PUBLICATION),

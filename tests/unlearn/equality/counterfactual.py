@@ -12,11 +12,14 @@ import torch
 from sqlalchemy import select
 
 from lineage.data.dataset import add
-from lineage.data.version import Version
+from lineage.data.transform import derive
+from lineage.data.version import Version, open_version
+from lineage.source import load
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training.entries import add_run, record_program
 from lineage.training.execute import execute
+from lineage.training.lesson import Teacher
 from lineage.training.program import load_program
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
@@ -74,7 +77,7 @@ def from_scratch(
         for material in materials:
             file = material.without(forgotten, folder / f"{material.name}.parquet", seed)
             versions[material.name] = register(store, material, file).id
-        again = _Again(original, store, versions, {})
+        again = _Again(original, store, versions, {}, {})
         with original.catalogue.read() as session:
             members = session.scalars(
                 select(tables.ModelMember.checkpoint_id)
@@ -88,12 +91,13 @@ def from_scratch(
 
 @dataclass(frozen=True)
 class _Again:
-    """Runs of one store executed in another: original run → run."""
+    """Runs of one store executed in another, and transforms: original → what came of it."""
 
     original: Store
     store: Store
     versions: Mapping[str, str]
     runs: dict[str, str]
+    derived: dict[str, str]
 
     def made(self, checkpoint_id: str) -> tables.Checkpoint:
         """The counterfactual of a checkpoint of the original store."""
@@ -105,8 +109,10 @@ class _Again:
             program = session.get_one(tables.Program, run.program_id)
             models = select(tables.RunModel).where(tables.RunModel.run_id == run.id)
             given = list(session.scalars(models))
+            inputs = select(tables.RunInput).where(tables.RunInput.run_id == run.id)
+            versions = {each.alias: each.version_id for each in session.scalars(inputs)}
         if run.id not in self.runs:
-            self.runs[run.id] = self._execute(run, program, given)
+            self.runs[run.id] = self._execute(run, program, given, versions)
         made = select(tables.Checkpoint).where(
             tables.Checkpoint.run_id == self.runs[run.id], tables.Checkpoint.step == checkpoint.step
         )
@@ -114,12 +120,14 @@ class _Again:
             return session.scalars(made).one()
 
     def _execute(
-        self, run: tables.Run, program: tables.Program, models: Iterable[tables.RunModel]
+        self,
+        run: tables.Run,
+        program: tables.Program,
+        models: Iterable[tables.RunModel],
+        inputs: Mapping[str, str],
     ) -> str:
-        given: dict[str, dict[int, str]] = {}
-        for model in models:
-            made = self.made(model.checkpoint_id).id
-            given.setdefault(model.alias, {})[model.shard] = made
+        given = self._models(models)
+        versions = {alias: self.version(version) for alias, version in inputs.items()}
         start = None if run.start_id is None else self.made(run.start_id).id
         spec = RunSpec.model_validate(run.specification)
         loaded = load_program(program.ref, Path(program.root))
@@ -129,12 +137,42 @@ class _Again:
                 self.store,
                 spec,
                 record_program(session, self.store, loaded.source),
-                {alias: self.versions[handle.dataset] for alias, handle in spec.handles.items()},
+                versions,
                 start_id=start,
                 given=given,
             )
         execute(self.store, again.id)
         return again.id
+
+    def version(self, version_id: str) -> str:
+        """The counterfactual of a dataset version, which a transform made or a file."""
+        with self.original.catalogue.read() as session:
+            version = session.get_one(tables.DatasetVersion, version_id)
+            name = session.get_one(tables.Dataset, version.dataset_id).name
+            made = select(tables.Transform).where(tables.Transform.output_id == version_id)
+            transform = session.scalar(made)
+        if transform is None:
+            return self.versions[name]
+        if version_id not in self.derived:
+            inputs = [open_version(self.store, self.version(v)) for v in transform.input_ids]
+            models = self._models(transform.models)
+            self.derived[version_id] = derive(
+                self.store,
+                load(transform.ref, Path(transform.root)),
+                [each.dataset.name for each in inputs],
+                version_id,
+                {alias: Teacher(self.store, members) for alias, members in models.items()},
+            ).id
+        return self.derived[version_id]
+
+    def _models(
+        self, models: Iterable[tables.RunModel | tables.TransformModel]
+    ) -> dict[str, dict[int, str]]:
+        given: dict[str, dict[int, str]] = {}
+        for model in models:
+            made = self.made(model.checkpoint_id).id
+            given.setdefault(model.alias, {})[model.shard] = made
+        return given
 
 
 def state_bits(store: Store, checkpoint_id: str) -> dict[str, object]:

@@ -3,7 +3,7 @@
 It imports nothing of the code it judges, and reads worlds and tasks by their documented fields.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import compress, product
 from typing import Any
 
@@ -16,19 +16,30 @@ def serves(checkpoint: Any, damaged: Collection[str]) -> bool:
 def needed(world: Any, damaged: Collection[str]) -> set[str]:
     """The checkpoints that must be made again: members of replaced versions that do not serve."""
     live = (version for version in world.versions if version.live and version.tainted)
-    members = {member for version in live for member in version.members.values()}
-    return {member for member in members if not serves(world.checkpoints[member], damaged)}
+    wanted = {member for version in live for member in version.members.values()}
+    for transform in world.transforms.values():
+        wanted |= set(transform.given) if transform.wanted else set()
+    return {each for each in wanted if not serves(world.checkpoints[each], damaged)}
 
 
-def sound(facts: Mapping[str, Any], again: Collection[str], damaged: Collection[str]) -> bool:
+def sound(world: Any, again: Collection[str], damaged: Collection[str]) -> bool:
     """Whether each of these can be made: from scratch, another of them, or one that serves."""
-    befores = {before for each in again for before in sources(facts[each])} - {*again}
+    facts = world.checkpoints
+    befores = {before for each in again for before in needs(world, facts[each])} - {*again}
     return all(serves(facts[before], damaged) for before in befores)
 
 
 def sources(checkpoint: Any) -> set[str]:
     """What a checkpoint was made from: the one before it, and the models its run was given."""
     return ({checkpoint.previous} - {None}) | set(checkpoint.given)
+
+
+def needs(world: Any, checkpoint: Any) -> set[str]:
+    """The same, and the models of the transforms that make its run's rows anew."""
+    models: set[str] = set()
+    for transform in world.runs[checkpoint.run_id].transforms:
+        models |= set(world.transforms[transform].given)
+    return sources(checkpoint) | models
 
 
 def observed(world: Any) -> list[set[str]]:
@@ -51,7 +62,7 @@ def optimum(world: Any, damaged: Collection[str]) -> int:
     return min(
         sum(facts[each].visits for each in again)
         for again in subsets
-        if sound(facts, again, damaged)
+        if sound(world, again, damaged)
         and all(whole <= again or not whole & again for whole in wholes)
     )
 
@@ -61,12 +72,13 @@ def from_scratch(world: Any) -> int:
     live = (version for version in world.versions if version.live and version.tainted)
     reached: set[str] = set()
     waiting = [member for version in live for member in version.members.values()]
+    waiting += [m for each in world.transforms.values() if each.wanted for m in each.given]
     while waiting:
         each = waiting.pop()
         if each not in reached:
             reached.add(each)
             run = world.checkpoints[each].run_id
-            waiting += sources(world.checkpoints[each])
+            waiting += needs(world, world.checkpoints[each])
             waiting += [c.id for c in laps(world, run)] if world.runs[run].owner else []
     return sum(world.checkpoints[each].visits for each in reached)
 
@@ -74,12 +86,11 @@ def from_scratch(world: Any) -> int:
 class Execution:
     """A plan's tasks carried out in their order, on paper; ``faults`` says what went wrong."""
 
-    def __init__(
-        self, world: Any, damaged: Collection[str], makers: Mapping[str, Collection[str]]
-    ) -> None:
-        self.world, self.damaged, self.makers = world, damaged, makers
+    def __init__(self, world: Any, damaged: Collection[str]) -> None:
+        self.world, self.damaged = world, damaged
         self.facts = world.checkpoints
-        self.done = {task for made in makers.values() for task in made}
+        self.done: set[str] = set()
+        self.transformed: dict[str, str] = {}
         self.made: dict[str, dict[int, str]] = {}
         self.replaced: list[str] = []
         self.visits = 0
@@ -113,8 +124,7 @@ class Execution:
         again = [c.id for c in self.repeatable(work.program_id)]
         self.expect(segment.id in again[:1], f"{task.id} does not take the cheapest of {again}")
         self.expect(task.visits == segment.visits, f"{task.id} costs {segment.visits}")
-        makers = set(self.makers.get(segment.run_id, ()))
-        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
+        self._rows(task, segment.run_id)
 
     def repeatable(self, program: str) -> list[Any]:
         """The segments of a program that can be executed again and compared, the cheapest first."""
@@ -127,6 +137,7 @@ class Execution:
             and c.visits
             and c.segment_id not in self.world.fenced
             and all(serves(self.facts[before], self.damaged) for before in sources(c))
+            and all(each in self.transformed for each in self.world.runs[c.run_id].transforms)
         ]
         return sorted(found, key=lambda c: (c.visits, c.id))
 
@@ -155,11 +166,27 @@ class Execution:
         for each in again[0].given if again else ():
             self._given(task, each)
         self.made[task.id] = {c.step: c.id for c in again}
-        makers = set(self.makers.get(task.work.run_id, ()))
-        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
+        self._rows(task, task.work.run_id)
         visits = sum(c.visits for c in again)
         self.expect(task.visits == visits, f"{task.id} costs {visits}, not {task.visits}")
         self.visits += visits
+
+    def _transform(self, task: Any) -> None:
+        transform = self.world.transforms[task.work.transform_id]
+        self.expect(transform.id not in self.transformed, f"{transform.id} is executed twice")
+        for each in transform.given:
+            self._given(task, each)
+        self._wait(task, transform.before)
+        self._wait(task, self.transformed)
+        self.transformed[transform.id] = task.id
+
+    def _rows(self, task: Any, run: str) -> None:
+        self._wait(task, self.world.runs[run].transforms)
+
+    def _wait(self, task: Any, transforms: Collection[str]) -> None:
+        """The task waits for the tasks of these transforms."""
+        makers = {self.transformed.get(each) for each in transforms}
+        self.expect(makers <= set(task.depends_on), f"{task.id} does not wait for its rows")
 
     def _given(self, task: Any, model: str) -> None:
         """A model that a run reads is there, or what a task makes in its place."""
@@ -230,6 +257,10 @@ class Execution:
         self.expect(self.fallbacks <= passed_over, "it names a fallback that was none")
         self.expect(set(self._interims(tasks)) == self._served(), "it serves others meanwhile")
         self._judge_probes([task.work for task in tasks])
+        runs = {task.work.run_id for task in tasks if task.work.kind in ("replay", "external")}
+        wanted = {each.id for each in self.world.transforms.values() if each.wanted}
+        wanted.update(each for run in runs for each in self.world.runs[run].transforms)
+        self.expect(self.transformed.keys() == wanted, "it executes other transforms")
         check = next((task for task in tasks if task.work.kind == "check"), None)
         waits = set(check.depends_on) if check else set()
         before = {task.id for task in tasks[:-3]}

@@ -1,9 +1,10 @@
 """Small random worlds for the planner: pure facts, no store behind them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
+from unlearn.plan.makers import TransformFacts
 from unlearn.plan.world import CheckpointFacts, Owner, RunFacts, VersionFacts, World
 
 MOST = 10
@@ -12,11 +13,10 @@ MOST = 10
 
 @dataclass(frozen=True)
 class Case:
-    """A world, the checkpoints in it whose bytes are damaged, and what makes runs' inputs anew."""
+    """A world, and the checkpoints in it whose bytes are damaged."""
 
     world: World
     damaged: frozenset[str]
-    makers: dict[str, tuple[str, ...]]
 
     def usable(self, checkpoint: str) -> bool:
         """What the planner is told when it asks for a checkpoint's bytes to be verified."""
@@ -29,15 +29,21 @@ def cases(draw: st.DrawFn) -> Case:
     checkpoints: dict[str, CheckpointFacts] = {}
     runs: dict[str, RunFacts] = {}
     damaged: set[str] = set()
+    transforms: dict[str, TransformFacts] = {}
+    derives = draw(st.booleans())
     for number in range(draw(st.sampled_from([1, 2, 3, 4]))):
-        _run(draw, f"run-{number}", checkpoints, runs, damaged)
+        if derives and draw(st.booleans()):
+            _transform(draw, f"tf-{number}", checkpoints, transforms)
+        read = _chosen(draw, transforms)
+        _run(draw, f"run-{number}", checkpoints, runs, damaged, read, transforms)
     tainted_runs = {each.run_id for each in checkpoints.values() if each.tainted}
-    makers = {run: ("transform-1",) for run in sorted(tainted_runs) if draw(RARELY)}
+    transforms = _with_heads(draw, transforms)
     fits = tuple(f"fit-{run}" for run in sorted(tainted_runs) if draw(RARELY))
     others = draw(st.sets(st.sampled_from(list(checkpoints)), max_size=2))
     fenced = frozenset(c.segment_id for c in checkpoints.values() if c.tainted or c.id in others)
-    world = World(checkpoints, runs, _versions(draw, checkpoints, runs), fits, fenced)
-    return Case(world, frozenset(damaged), makers)
+    versions = _versions(draw, checkpoints, runs)
+    world = World(checkpoints, runs, versions, fits, fenced, transforms)
+    return Case(world, frozenset(damaged))
 
 
 OWNER = Owner(("python", "train.py"), "their-folder")
@@ -52,12 +58,15 @@ def _run(
     checkpoints: dict[str, CheckpointFacts],
     runs: dict[str, RunFacts],
     damaged: set[str],
+    read: tuple[str, ...],
+    transforms: dict[str, TransformFacts],
 ) -> None:
     """Add a run: of its own, a fine-tune, a replay that goes on where another run was, or observed.
 
     It may read other models, and may then take no step of its own: its only checkpoint is at 0.
-    The forgotten records enter it in one of its segments, or in none. What was only observed begins
-    from scratch, and nothing but its owner's command goes on with it.
+    The forgotten records enter it in one of its segments, or in none; with rows ``read`` from a
+    transform of a tainted model, in the first. What was only observed begins from scratch, and
+    nothing but its owner's command goes on with it.
     """
     owner = OWNER if draw(RARELY) else None
     previous = None if owner else draw(st.sampled_from([None, *checkpoints]))
@@ -65,13 +74,14 @@ def _run(
     replay = executed and draw(st.booleans())
     step = checkpoints[previous].step if replay and previous else 0
     program = draw(st.sampled_from(["prog-1", "prog-2"]))
-    runs[run] = RunFacts(run, program, step, ("ds-1",), owner)
+    runs[run] = RunFacts(run, program, step, read, owner)
     given: set[str] = set()
     if checkpoints and draw(RARELY):
         given = draw(st.sets(st.sampled_from(list(checkpoints)), min_size=1, max_size=2))
     still = bool(given) and not replay and owner is None and draw(st.booleans())
     count = 1 if still else draw(st.sampled_from([1, 2, 3, 4, 5]))
-    enters = draw(st.integers(0, count))
+    taught = any(transforms[each].taught for each in read)
+    enters = 0 if taught else draw(st.integers(0, count))
     for number in range(count):
         if len(checkpoints) == MOST:
             return
@@ -84,7 +94,7 @@ def _run(
             first_step=step,
             previous=previous,
             kept=condition != PURGED,
-            tainted=(number == enters and not still)
+            tainted=(number == enters and (taught or not still))
             or any(checkpoints[each].tainted for each in given | ({previous} - {None})),
             visits=0 if still else draw(st.integers(0, 9)),
             seconds=0.0,
@@ -94,6 +104,41 @@ def _run(
         if condition == DAMAGED:
             damaged.add(name)
         previous, step = name, after
+
+
+def _transform(
+    draw: st.DrawFn,
+    name: str,
+    checkpoints: dict[str, CheckpointFacts],
+    transforms: dict[str, TransformFacts],
+) -> None:
+    """Add a transform, perhaps of what another made, perhaps with models."""
+    before = _chosen(draw, transforms)
+    given: set[str] = set()
+    if checkpoints:
+        given = draw(st.sets(st.sampled_from(list(checkpoints)), max_size=2))
+    taught = any(checkpoints[each].tainted for each in given)
+    plain = not given and all(transforms[each].wanted for each in before)
+    transforms[name] = TransformFacts(name, name, before, tuple(sorted(given)), taught, plain)
+
+
+def _chosen(draw: st.DrawFn, transforms: dict[str, TransformFacts]) -> tuple[str, ...]:
+    """Perhaps one of the transforms, with those before it, in order."""
+    if not transforms or draw(st.booleans()):
+        return ()
+    last = draw(st.sampled_from(list(transforms)))
+    return (*transforms[last].before, last)
+
+
+def _with_heads(
+    draw: st.DrawFn, transforms: dict[str, TransformFacts]
+) -> dict[str, TransformFacts]:
+    """Perhaps one of the transforms made what new runs read."""
+    heads = _chosen(draw, transforms)
+    return {
+        name: replace(each, wanted=each.wanted or name in heads)
+        for name, each in transforms.items()
+    }
 
 
 def _versions(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from unlearn.plan.model import Accuracy, Rejected
-from unlearn.plan.passes.needed import needed_checkpoints
+from unlearn.plan.passes.needed import needed_checkpoints, needed_models
 from unlearn.plan.passes.restarts import Chain, recomputed, whole_runs
 from unlearn.plan.retained import seconds
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
@@ -14,11 +14,12 @@ def full_retrain(world: World, affected: Iterable[VersionFacts]) -> tuple[int, f
     """Visits and seconds to train every affected live version from scratch, shared work once."""
     every: dict[str, CheckpointFacts] = {}
     waiting = [member for version in affected for member in version.members.values()]
+    waiting += needed_models(world)
     while waiting:
         current = waiting.pop()
         if current not in every:
             every[current] = world.checkpoints[current]
-            waiting += every[current].sources
+            waiting += world.sources(every[current])
     every |= whole_runs(world, every.values())
     return sum(each.visits for each in every.values()), seconds(every.values())
 
@@ -48,6 +49,7 @@ def giving_up(
 ) -> Iterator[Rejected]:
     """To retire a model, or to let an ensemble go on without its affected shards for good."""
     needs = {each.id: recomputed(world, needed_checkpoints((each,)), usable) for each in affected}
+    rows = recomputed(world, needed_models(world), usable)
     models: dict[str, list[VersionFacts]] = {}
     for version in affected:
         models.setdefault(version.model, []).append(version)
@@ -55,12 +57,12 @@ def giving_up(
         name: {made: facts for each in versions for made, facts in needs[each.id].items()}
         for name, versions in models.items()
     }
-    for name, saved in _own(of_models).items():
+    for name, saved in _own(of_models, rows).items():
         used = ", ".join(f"v{each.sequence}" for each in models[name])
         yield Rejected(
             name=f"retire {name}", visits=visits - saved, why=f"{used} of {name} is in use"
         )
-    own = _own(needs)
+    own = _own(needs, rows)
     for version in affected:
         lost = [shard for shard, made in version.members.items() if made in needs[version.id]]
         if version.newest and len(lost) < len(version.members):
@@ -84,9 +86,11 @@ def retrained(visits: int, full_visits: int) -> Iterator[Rejected]:
         )
 
 
-def _own(needs: Mapping[str, Mapping[str, CheckpointFacts]]) -> dict[str, int]:
-    """The visits of what each needs and no other does."""
-    users = Counter(made for each in needs.values() for made in each)
+def _own(
+    needs: Mapping[str, Mapping[str, CheckpointFacts]], rows: Mapping[str, CheckpointFacts]
+) -> dict[str, int]:
+    """The visits of what each needs and no other does, nor the ``rows`` that are made anew."""
+    users = Counter(made for each in (rows, *needs.values()) for made in each)
     return {
         name: sum(facts.visits for made, facts in each.items() if users[made] == 1)
         for name, each in needs.items()

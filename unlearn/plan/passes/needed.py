@@ -1,4 +1,4 @@
-"""Which versions must be replaced, and which checkpoints their replacements are made of."""
+"""Which versions must be replaced, and which checkpoints they and new rows are made of."""
 
 from unlearn.plan.world import VersionFacts, World
 
@@ -15,3 +15,9 @@ def needed_checkpoints(versions: tuple[VersionFacts, ...]) -> tuple[str, ...]:
     """The members of these versions, each once: the restarts pass sees which are there."""
     members = (member for version in versions for member in version.members.values())
     return tuple(dict.fromkeys(members))
+
+
+def needed_models(world: World) -> tuple[str, ...]:
+    """The models of the transforms that are executed again whatever is replayed, each once."""
+    wanted = (each.id for each in world.transforms.values() if each.wanted)
+    return tuple(dict.fromkeys(world.models(wanted)))

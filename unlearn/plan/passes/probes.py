@@ -17,12 +17,13 @@ def probes(
 
     The cheapest of its segments that no fenced record reached, and whose ends still exist, is
     executed again. A restart from scratch needs none: nothing of another execution enters it.
-    ``makers`` gives, per run, the tasks that make its inputs anew; it opens all it was given.
+    ``makers`` gives, per run, the tasks that make its inputs anew; it opens all it was given, and
+    what no other task needs is not made for it.
     """
     programs = dict.fromkeys(world.runs[c.run_id].program_id for c in chains if c.restart)
     tasks: list[Task] = []
     for program_id in programs:
-        candidates = [c for c in world.checkpoints.values() if _fit(world, c, program_id)]
+        candidates = [c for c in world.checkpoints.values() if _fit(world, c, program_id, makers)]
         for each in sorted(candidates, key=lambda c: (c.visits, c.id)):
             if all(map(usable, each.sources)):
                 waits = makers.get(each.run_id, ())
@@ -31,13 +32,20 @@ def probes(
     return tuple(tasks)
 
 
-def _fit(world: World, checkpoint: CheckpointFacts, program_id: str) -> bool:
+def _fit(
+    world: World,
+    checkpoint: CheckpointFacts,
+    program_id: str,
+    makers: Mapping[str, tuple[str, ...]],
+) -> bool:
+    run = world.runs[checkpoint.run_id]
     return (
         checkpoint.kept
         and checkpoint.segment_id not in world.fenced
         and checkpoint.visits > 0
-        and world.runs[checkpoint.run_id].program_id == program_id
-        and world.runs[checkpoint.run_id].owner is None
+        and run.program_id == program_id
+        and run.owner is None
+        and len(makers.get(run.id, ())) == len(run.transforms)
         and all(world.checkpoints[each].kept for each in checkpoint.sources)
     )
 

@@ -16,12 +16,17 @@ def replays(
     world: World, chains: tuple[Chain, ...], makers: Mapping[str, tuple[str, ...]]
 ) -> tuple[Task, ...]:
     """A task for each chain; ``makers`` gives, per run, the tasks that make its inputs anew."""
-    names = {
+    names = names_of(world, chains)
+    return tuple(_replay(world, chain, names, makers.get(chain.run_id, ())) for chain in chains)
+
+
+def names_of(world: World, chains: tuple[Chain, ...]) -> dict[str, str]:
+    """The id of the task that makes each checkpoint of the chains."""
+    return {
         each.id: f"{'replay' if world.runs[chain.run_id].owner is None else 'external'}-{number}"
         for number, chain in enumerate(chains, 1)
         for each in chain.checkpoints
     }
-    return tuple(_replay(world, chain, names, makers.get(chain.run_id, ())) for chain in chains)
 
 
 def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[str, ...]) -> Task:

@@ -1,10 +1,11 @@
 """Where to start again: the last clean checkpoint that still exists and verifies.
 
-What a checkpoint was made from is one predecessor and the models its run was given, and all of
-them are needed. So the cheapest set of segments that makes the needed ones again without a tainted
-input is forced: walk back from each until usable clean ones, or scratch. Segments that several of
-them share are recomputed once. A run that was only observed has no restart points: nobody but its
-owner can execute it, from the beginning. Others still start from what is left of it.
+What a checkpoint was made from is one predecessor, the models its run was given, and those of the
+transforms that have to make its run's data anew; all of them are needed. So the cheapest set of
+segments that makes the needed ones again without a tainted input is forced: walk back from each
+until usable clean ones, or scratch. Segments that several of them share are recomputed once. A run
+that was only observed has no restart points: nobody but its owner can execute it, from the
+beginning. Others still start from what is left of it.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -19,14 +20,16 @@ class Chain:
     """Consecutive segments of one run to be recomputed, from ``restart`` on.
 
     ``restart`` is a checkpoint id or None for scratch; ``again`` says that the restart is itself
-    made anew by another chain, and ``given`` which models its run reads are. ``fallback_from``
-    names a clean checkpoint that should have served and is damaged.
+    made anew by another chain, and ``given`` which models its run reads are; ``taught`` are those
+    that transforms read for it. ``fallback_from`` names a clean checkpoint that should have served
+    and is damaged.
     """
 
     run_id: str
     restart: str | None
     again: bool
     given: tuple[str, ...]
+    taught: tuple[str, ...]
     checkpoints: tuple[CheckpointFacts, ...]
     fallback_from: str | None
 
@@ -61,7 +64,7 @@ def restarts(
     fallbacks: dict[str, str] = {}
     again = _walked(world, wanted, usable, fallbacks)
     whole = {**again, **whole_runs(world, again.values())}
-    return _ordered([_chain(piece, again.keys(), fallbacks) for piece in _pieces(whole)])
+    return _ordered([_chain(world, piece, again.keys(), fallbacks) for piece in _pieces(whole)])
 
 
 def recomputed(
@@ -105,7 +108,7 @@ def _walk_back(
         again[current] = facts
         if damaged is not None:
             fallbacks.setdefault(current, damaged)
-        for given in facts.given:
+        for given in (*facts.given, *world.models(world.runs[facts.run_id].transforms)):
             _walk_back(world, given, usable, again, fallbacks)
         current = facts.previous
 
@@ -124,17 +127,24 @@ def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
 
 
 def _chain(
+    world: World,
     piece: list[CheckpointFacts],
     lost: Collection[str],
     fallbacks: dict[str, str],
 ) -> Chain:
     restart = piece[0].previous
     fallback = next((fallbacks[c.id] for c in reversed(piece) if c.id in fallbacks), None)
+    run_id = piece[0].run_id
     given = tuple(each for each in piece[0].given if each in lost)
-    return Chain(piece[0].run_id, restart, restart in lost, given, tuple(piece), fallback)
+    models = world.models(world.runs[run_id].transforms)
+    taught = tuple(dict.fromkeys(each for each in models if each in lost))
+    return Chain(run_id, restart, restart in lost, given, taught, tuple(piece), fallback)
 
 
 def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:
     maker = {each.id: number for number, chain in enumerate(chains) for each in chain.checkpoints}
-    waits = {number: [maker[each] for each in chain.remade] for number, chain in enumerate(chains)}
+    waits = {
+        number: [maker[each] for each in (*chain.remade, *chain.taught)]
+        for number, chain in enumerate(chains)
+    }
     return tuple(chains[number] for number in TopologicalSorter(waits).static_order())

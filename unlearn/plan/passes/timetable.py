@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unlearn.plan.model import Task
+from unlearn.plan.passes.order import followers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def timetable(tasks: Sequence[Task], workers: int) -> Timetable:
     """Give each task to a worker; ``tasks`` are in an order that respects what they wait for."""
     order = {task.id: place for place, task in enumerate(by_urgency(tasks))}
     left = {task.id: len(set(task.depends_on)) for task in tasks}
-    waiting = _followers(tasks)
+    waiting = followers(tasks)
     seconds = {task.id: task.seconds for task in tasks}
     ready = [(order[task], task) for task, count in left.items() if not count]
     heapq.heapify(ready)
@@ -66,7 +67,7 @@ def by_urgency(tasks: Sequence[Task]) -> list[Task]:
 
 def critical_path(tasks: Sequence[Task]) -> tuple[str, ...]:
     """The chain of tasks that no number of workers makes shorter, from first to last."""
-    ways, waiting = _ways(tasks), _followers(tasks)
+    ways, waiting = _ways(tasks), followers(tasks)
     path: list[str] = []
     among = [task.id for task in tasks if not task.depends_on]
     while among:
@@ -77,17 +78,8 @@ def critical_path(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 def _ways(tasks: Sequence[Task]) -> dict[str, float]:
     """Seconds from the beginning of each task to the end of the longest chain that it begins."""
-    waiting = _followers(tasks)
+    waiting = followers(tasks)
     ways: dict[str, float] = {}
     for task in reversed(tasks):
         ways[task.id] = task.seconds + max((ways[each] for each in waiting[task.id]), default=0.0)
     return ways
-
-
-def _followers(tasks: Sequence[Task]) -> dict[str, list[str]]:
-    """The tasks that wait for each task."""
-    waiting: dict[str, list[str]] = {task.id: [] for task in tasks}
-    for task in tasks:
-        for each in dict.fromkeys(task.depends_on):
-            waiting[each].append(task.id)
-    return waiting
