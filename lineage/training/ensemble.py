@@ -17,6 +17,7 @@ from lineage.data.version import Version
 from lineage.errors import RunError, ScheduleError
 from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 from lineage.store import Store
+from lineage.training.aggregation import Aggregation, model_digest, weights_of
 from lineage.training.checkpoint import load, newest
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import execute
@@ -30,8 +31,6 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 
-MEAN_PROBABILITY = "mean-probability"
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -44,6 +43,7 @@ class Recipe:
     no ``epochs`` it takes no step, and makes what it tracks of them alone. ``refreeze`` takes
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
+    The version puts the answers of its shards together by ``aggregation``.
     """
 
     shards: int = 1
@@ -61,6 +61,7 @@ class Recipe:
     refreeze: bool = False
     schedule: Literal["stable", "recorded"] = "stable"
     world_size: int = 1
+    aggregation: Aggregation = Aggregation.MEAN
 
 
 def train(
@@ -110,6 +111,7 @@ def prepare(
         training = tables.Training(
             id=new_id("train"),
             model_id=named_model(session, store, model).id,
+            aggregation=Aggregation(recipe.aggregation),
             state="running",
             created_at=store.clock(),
         )
@@ -157,6 +159,7 @@ def publish_version(
     store: Store,
     model_id: str,
     members: Mapping[int, tables.Checkpoint],
+    aggregation: Aggregation,
     *,
     interim: bool = False,
     plan_id: str | None = None,
@@ -168,13 +171,15 @@ def publish_version(
     )
     sequence = (session.scalar(latest) or 0) + 1
     replaced = None if replaces_id is None else session.get_one(tables.ModelVersion, replaces_id)
+    ordered = [members[shard] for shard in sorted(members)]
+    digests = [member.digest for member in ordered]
     version = tables.ModelVersion(
         id=new_id("mv"),
         model_id=model_id,
         sequence=sequence,
         place=sequence if replaced is None else replaced.place,
-        aggregation=MEAN_PROBABILITY,
-        digest=model_digest([members[shard].digest for shard in sorted(members)]),
+        aggregation=aggregation,
+        digest=model_digest(aggregation, digests, weights_of(session, ordered)),
         interim=interim,
         plan_id=plan_id,
         replaces_id=replaces_id,
@@ -188,11 +193,6 @@ def publish_version(
     )
     ledger.commit(session, "model-version", version.id, {"digest": version.digest}, store.clock())
     return version
-
-
-def model_digest(members: list[str]) -> str:
-    """The digest of an ensemble: of how it aggregates and its members' digests in shard order."""
-    return ledger.json_digest({"aggregation": MEAN_PROBABILITY, "members": members})
 
 
 def _members(store: Store, name: str) -> Members:
@@ -278,4 +278,5 @@ def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
             members[RunSpec.model_validate(run.specification).schedule.shard] = last
         training.state = "complete"
         training.ended_at = store.clock()
-        return publish_version(session, store, training.model_id, members)
+        how = Aggregation(training.aggregation)
+        return publish_version(session, store, training.model_id, members, how)

@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 
 from lineage.errors import ProgramError
 from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
+from lineage.training.aggregation import Aggregation, Answers, aggregated, weights_of
 from lineage.training.batch import Batch, Handle
 from lineage.training.contract import Stateful
 from lineage.training.environment import deterministic
@@ -31,9 +30,13 @@ from storage.errors import NotFoundError
 
 @dataclass(frozen=True)
 class Member:
-    """One shard's model: what its program tracked, restored, and how it predicts."""
+    """One shard's model: what its program tracked, restored, and how it predicts.
+
+    ``weight`` counts where its ensemble weighs members: the nominal records of the shard.
+    """
 
     shard: int
+    weight: int
     tracked: Mapping[str, Stateful]
     predict: Predictor
 
@@ -43,13 +46,16 @@ class Ensemble:
     """A model version: members that each learned from their own shard."""
 
     version_id: str
+    aggregation: Aggregation
     members: tuple[Member, ...]
 
-    def predict(self, batch: Batch) -> NDArray[np.float64]:
-        """The members' mean probability: (n, classes), or (n,) for one value a record."""
-        answers = [np.asarray(member.predict(batch), np.float64) for member in self.members]
-        mean: NDArray[np.float64] = np.mean(answers, axis=0)
-        return mean
+    def predict(self, batch: Batch) -> Answers:
+        """What the members say together: (n, classes), or (n,) for one value a record.
+
+        The mean of their probabilities, or the shares of their votes: see `aggregated`.
+        """
+        answers = [member.predict(batch) for member in self.members]
+        return aggregated(self.aggregation, answers, [member.weight for member in self.members])
 
 
 def find_version(store: Store, name: str) -> tables.ModelVersion:
@@ -90,8 +96,12 @@ def load_model(store: Store, name: str) -> Ensemble:
             .where(tables.ModelMember.version_id == version.id)
             .order_by(tables.ModelMember.shard)
         ).all()
-    members = tuple(_member(store, shard, checkpoint) for shard, checkpoint in rows)
-    return Ensemble(version.id, members)
+        weights = weights_of(session, (checkpoint for _, checkpoint in rows))
+    members = tuple(
+        _member(store, shard, weight, checkpoint)
+        for (shard, checkpoint), weight in zip(rows, weights, strict=True)
+    )
+    return Ensemble(version.id, Aggregation(version.aggregation), members)
 
 
 class _ReadyError(Exception):
@@ -115,7 +125,7 @@ class _Opened(Run):
         raise _ReadyError
 
 
-def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
+def _member(store: Store, shard: int, weight: int, row: tables.Checkpoint) -> Member:
     with store.catalogue.read() as session:
         run_row = session.get_one(tables.Run, row.run_id)
         observed = session.get(tables.ObservedRun, row.run_id) is not None
@@ -139,7 +149,7 @@ def _member(store: Store, shard: int, row: tables.Checkpoint) -> Member:
             f"program {program.source.ref} does not say how it predicts",
             hint="call run.predictor(function) before run.batches",
         )
-    return Member(shard, run.tracked, run.predict)
+    return Member(shard, weight, run.tracked, run.predict)
 
 
 def _fits(store: Store, run_id: str) -> Iterator[Any]:

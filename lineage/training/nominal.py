@@ -17,7 +17,7 @@ def frozen_cells(
     Raises:
         PlacementError: the division is too uneven, or no longer fits the frozen sizes.
     """
-    key = (version.dataset.id, shards, slices)
+    key = (version.dataset.id, shards, slices, "")
     with store.catalogue.read() as session:
         known = session.get(tables.Placement, key)
     placement = version.present.records.placement
@@ -40,6 +40,7 @@ def frozen_cells(
                 dataset_id=key[0],
                 shards=shards,
                 slices=slices,
+                form="",
                 cells={"nominal": sizes},
                 created_at=store.clock() if known is None or refreeze else known.created_at,
             )

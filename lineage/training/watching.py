@@ -19,6 +19,7 @@ from lineage.schedule import RecordedSpec
 from lineage.source import Source, digest_files
 from lineage.store import Store
 from lineage.training import recording
+from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
@@ -201,6 +202,7 @@ def _write_down(
             training = tables.Training(
                 id=new_id("train"),
                 model_id=named_model(session, store, model).id,
+                aggregation=Aggregation.MEAN,
                 state="running",
                 created_at=store.clock(),
             )

@@ -90,7 +90,7 @@ class Trained(_Answer):
 
 
 class Predicted(_Answer):
-    """The mean probabilities of a model version, a row a record."""
+    """What the members of a model version say together, a row a record."""
 
     id: str
     records: int

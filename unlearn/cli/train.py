@@ -3,7 +3,7 @@
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -67,6 +67,14 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
     show_default=True,
     help="Processes that train together (torch, gloo), each on its share of a batch.",
 )
+@click.option(
+    "--aggregation",
+    type=click.Choice(["mean", "vote"]),
+    default="mean",
+    show_default=True,
+    help="How shards answer together: by mean probability, or by a vote on labels.",
+)
+@click.option("--weighted", is_flag=True, help="Shards count by their nominal sizes.")
 @click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True)
 @click.option("--refreeze", is_flag=True, help="Take the present sizes for nominal ones.")
 @click.option(
@@ -104,20 +112,28 @@ def train(
     pairs: tuple[str, ...],
     config: Path | None,
     root: Path,
+    aggregation: Literal["mean", "vote"],
+    weighted: bool,
     **recipe: Any,
 ) -> None:
     """Train a version of a model, a shard after the other, and remember who was seen when."""
+    from lineage.training.aggregation import Aggregation
     from lineage.training.ensemble import Recipe, prepare
     from lineage.training.program import load_program
 
     inputs, chosen = aliases("--dataset", datasets), settings(config, pairs)
     given = aliases("--given", models)
+    how = Aggregation.named(aggregation, weighted=weighted)
     if not inputs and not given and recipe["start"] is None:
         raise click.UsageError("name what to make the model of: --dataset, --given or --from")
     with call.open() as store:
         loaded = load_program(program, root.resolve())
         training = prepare(
-            store, loaded, inputs, model, Recipe(**recipe, config=chosen, given=given)
+            store,
+            loaded,
+            inputs,
+            model,
+            Recipe(**recipe, config=chosen, given=given, aggregation=how),
         )
         finish_training(call, store, training)
 

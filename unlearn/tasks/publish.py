@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from lineage.training.aggregation import Aggregation
 from lineage.training.ensemble import publish_version
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
@@ -37,14 +38,16 @@ def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:
         )
     )
     if version is None:
+        replaced = session.get_one(tables.ModelVersion, made["replaces"])
         version = publish_version(
             session,
             context.store,
-            session.get_one(tables.ModelVersion, made["replaces"]).model_id,
+            replaced.model_id,
             {
                 int(shard): session.get_one(tables.Checkpoint, member)
                 for shard, member in made["members"].items()
             },
+            Aggregation(replaced.aggregation),
             plan_id=context.plan_id,
             replaces_id=made["replaces"],
         )

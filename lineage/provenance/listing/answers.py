@@ -130,11 +130,15 @@ class ModelSummary(Answer):
 
 
 class VersionOfModel(Answer):
-    """A version of a model; ``members`` maps shard to checkpoint, ``live`` while it is in use."""
+    """A version of a model; ``members`` maps shard to checkpoint, ``live`` while it is in use.
+
+    ``aggregation`` is how they answer together.
+    """
 
     id: str
     model: str
     sequence: int
+    aggregation: str
     digest: str
     interim: bool
     live: bool

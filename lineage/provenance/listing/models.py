@@ -121,6 +121,7 @@ def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> Vers
         id=row.id,
         model=session.get_one(tables.Model, row.model_id).name,
         sequence=row.sequence,
+        aggregation=row.aggregation,
         digest=row.digest,
         interim=row.interim,
         live=row.id in live,
