@@ -189,4 +189,4 @@ def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:
 def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> bool:
     """Whether an artefact fitted inside a shard saw any of the records."""
     rows = _rows(version, records)
-    return bool(in_shard(version.present.records.placement[rows], version, spec).any())
+    return bool(in_shard(version.present.records.take(rows), version, spec).any())

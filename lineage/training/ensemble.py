@@ -23,7 +23,7 @@ from lineage.training.entries import add_run, handle_spec, named_model, record_p
 from lineage.training.execute import execute
 from lineage.training.given import Members, members_of
 from lineage.training.model import find_version
-from lineage.training.nominal import frozen_cells
+from lineage.training.nominal import Frozen, Wanted, frozen_cells
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
 from storage import ledger
@@ -37,7 +37,10 @@ class Recipe:
     """How to train a model: the topology, the schedule's sizes, and the program's settings.
 
     ``schedule`` is ``stable``, or ``recorded`` where the program draws an order of its own: then
-    it has no shards and no slices, and ``batch_size`` is its sampler's to say. ``start`` is a
+    it has no shards and no slices, and ``batch_size`` is its sampler's to say. Shards are of equal
+    size, or have shares like ``shard_sizes``; ``epochs`` are spread over the slices, or given for
+    each. By ``risk``, a column of probabilities, likely-deleted records go to the last shards and
+    slices; ``risk_bands`` are thresholds, in place of quantiles. ``start`` is a
     checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``given`` are other
     models that the program reads, by alias: versions by id, or names, which mean the newest; with
     no ``epochs`` it takes no step, and makes what it tracks of them alone. ``refreeze`` takes
@@ -48,7 +51,10 @@ class Recipe:
 
     shards: int = 1
     slices: int = 1
-    epochs: int = 10
+    shard_sizes: tuple[int, ...] | None = None
+    risk: str | None = None
+    risk_bands: tuple[float, ...] | None = None
+    epochs: int | tuple[int, ...] = 10
     batch_size: int = 64
     seed: int = 0
     min_batch: int = 2
@@ -102,7 +108,7 @@ def prepare(
     alias = next(iter(inputs), None) if recipe.epochs else None
     schedules = _schedules(store, recipe, None if alias is None else inputs[alias])
     others = {
-        other: frozen_cells(store, version, 1, 1, recipe.batch_size, recipe.refreeze)[0][0]
+        other: _frozen(store, recipe, version, Wanted()).nominal[0][0]
         for other, version in inputs.items()
         if other != alias
     }
@@ -209,35 +215,62 @@ def _schedules(
     store: Store, recipe: Recipe, version: Version | None
 ) -> Sequence[ScheduleSpec | RecordedSpec | NoStepsSpec]:
     """The schedule of each shard; without a version to train on, no step is taken."""
+    wanted = _wanted(recipe)
     if version is None:
-        if (recipe.shards, recipe.slices) != (1, 1):
+        if wanted != Wanted():
             raise ScheduleError(
                 "a run that takes no step has no records to spread over shards and slices",
                 hint="leave --shards and --slices out, or train on a dataset",
             )
         return [NoStepsSpec(seed=recipe.seed)]
     if recipe.schedule == "recorded":
-        if (recipe.shards, recipe.slices) != (1, 1):
+        if wanted != Wanted() or not isinstance(recipe.epochs, int):
             raise ScheduleError(
                 "an order that is drawn over all records isolates no shards and no slices",
                 hint="leave --schedule recorded out, or --shards and --slices",
             )
         present = len(version.present.records)
         return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]
-    cells = frozen_cells(
-        store, version, recipe.shards, recipe.slices, recipe.batch_size, recipe.refreeze
-    )
+    frozen = _frozen(store, recipe, version, wanted)
     return [
         ScheduleSpec(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
-            shards=recipe.shards,
+            shards=frozen.division.shards,
             shard=shard,
             nominal=nominal,
+            shares=frozen.division.shares,
+            risk=frozen.division.risk,
+            generation=frozen.division.generation,
         )
-        for shard, nominal in enumerate(cells)
+        for shard, nominal in enumerate(frozen.nominal)
     ]
+
+
+def _wanted(recipe: Recipe) -> Wanted:
+    """The division that a recipe asks for.
+
+    Raises:
+        ScheduleError: its parts contradict each other.
+    """
+    shards = recipe.shards
+    if recipe.shard_sizes is not None:
+        if shards not in (1, len(recipe.shard_sizes)):
+            raise ScheduleError(
+                f"{len(recipe.shard_sizes)} sizes were given for {shards} shards",
+                hint="leave --shards out, or give one size for each",
+            )
+        shards = len(recipe.shard_sizes)
+    if recipe.risk_bands is not None and recipe.risk is None:
+        raise ScheduleError(
+            "bands of risk were given, and no risk", hint="name its column with --risk"
+        )
+    return Wanted(shards, recipe.slices, recipe.shard_sizes, recipe.risk, recipe.risk_bands)
+
+
+def _frozen(store: Store, recipe: Recipe, version: Version, wanted: Wanted) -> Frozen:
+    return frozen_cells(store, version, wanted, recipe.batch_size, refreeze=recipe.refreeze)
 
 
 def _specification(

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lineage.data.dataset import head
+from lineage.schedule import ScheduleSpec
 from lineage.training.aggregation import Aggregation, model_digest
 from storage.catalogue import tables
 from tests.unlearn.equality.forgetting import TWIN, Outcome, forget
@@ -40,3 +43,78 @@ def test_what_replaces_a_version_aggregates_as_it_did(
     assert interim.digest == model_digest(how, [kept.digest], (weight,))
     assert after.digest == outcome.results["aggregate-1"]["digest"]
     assert after.digest != before.digest
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "risk": {"shards": 3, "risk": "risk"},
+    "risk in bands, within a fit": {"risk": "risk", "risk_bands": (0.5,), "config": {"fit": True}},
+    "risk over shards of several sizes": {"shard_sizes": (3, 2, 1), "shards": 3, "risk": "risk"},
+    "epochs for each slice": {"epochs": (3, 1)},
+    "shards of several sizes": {"shard_sizes": (1, 2), "config": {"fit": "moments"}},
+}
+
+
+def risky(workshop: Any) -> list[dict[str, Any]]:
+    """People, of whom the last four are ten times as likely to ask to be forgotten."""
+    return [
+        {**row, "risk": 0.6 if int(row["person"][-2:]) >= 20 else 0.01 * (int(row["id"][-4:]) % 24)}
+        for row in workshop.people()
+    ]
+
+
+def schedules(workshop: Any, store: Any) -> list[ScheduleSpec]:
+    """The schedule of each run of the first training."""
+    runs = [run for run in workshop.rows_of(store, tables.Run) if run.replay_of is None]
+    specs = [ScheduleSpec.model_validate(run.specification["schedule"]) for run in runs]
+    return sorted(specs, key=lambda spec: spec.shard)
+
+
+@pytest.mark.parametrize(
+    ("kind", "person"), list(zip(KINDS, ["person-22", "person-03"] * 3, strict=False))
+)
+def test_what_is_left_of_an_ensemble_of_any_kind_equals_its_twin(
+    store: Any, tally: Any, workshop: Any, kind: str, person: str
+) -> None:
+    tally.register(store, rows=risky(workshop))
+    before = tally.train(store, batch_size=4, **KINDS[kind])
+    data = head(store, "people")
+    records = data.present.records.take(data.column("person")[data.present.positions] == person)
+    (shard,) = set(schedules(workshop, store)[0].division.shard_of(records, data.salt).tolist())
+    outcome = forget(store, "subject", [person], TWIN)
+    assert_equals_its_twin(outcome)
+    replays = [task.work for task in outcome.plan.tasks if task.work.kind == "replay"]
+    ((replayed,),) = [workshop.rows_of(store, tables.Run, id=each.run_id) for each in replays]
+    assert replayed.specification["schedule"]["shard"] == shard
+    (made,) = workshop.rows_of(store, tables.ModelVersion, id=outcome.version)
+    assert made.digest != before.digest
+
+
+def test_the_riskiest_are_in_the_last_shard_and_its_last_slice(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    data = tally.register(store, rows=risky(workshop))
+    tally.train(store, batch_size=4, shards=3, risk="risk")
+    first, *_ = schedules(workshop, store)
+    assert first.risk is not None
+    shards, slices = first.division.cells_of(data.present.records, data.salt)
+    risks = data.column("risk")
+    assert set(zip(shards[risks == 0.6], slices[risks == 0.6], strict=True)) == {(2, 1)}
+    mean = [risks[(shards == s) & (slices == r)].mean() for s in range(3) for r in range(2)]
+    assert mean == sorted(mean)
+    assert np.bincount(shards).min() >= 20
+
+
+def test_bands_of_risk_are_those_of_the_first_train_whoever_goes_and_comes(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store, rows=risky(workshop))
+    tally.train(store, batch_size=4, shards=3, risk="risk")
+    before = schedules(workshop, store)[0]
+    forget(store, "subject", ["person-20", "person-21"])
+    late = [{"id": f"late-{n}", "person": f"late-{n}", "x": 0.0, "risk": 0.9} for n in range(4)]
+    tally.register(store, rows=late)
+    tally.train(store, "again", batch_size=4, shards=3, risk="risk")
+    after = [each for each in schedules(workshop, store) if each.shard == 0]
+    assert [each.risk for each in after] == [before.risk] * 2
+    tally.train(store, "anew", batch_size=4, shards=3, risk="risk", refreeze=True)
+    assert len({each.risk for each in schedules(workshop, store)}) == 2

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from unlearn.cli.call import Call, Verb, pass_call
-from unlearn.cli.options import aliases, settings
+from unlearn.cli.options import Several, aliases, settings
 
 AT_LEAST_ONE = click.IntRange(min=1, max=2**31)
 SEED = click.IntRange(min=0, max=2**53 - 1)
@@ -34,13 +34,32 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
 )
 @click.option("--model", metavar="NAME", required=True, help="The model to make a version of.")
 @click.option("--shards", type=AT_LEAST_ONE, default=1, show_default=True)
+@click.option(
+    "--shard-sizes",
+    metavar="N,N…",
+    type=Several(AT_LEAST_ONE),
+    help="Shares of the records, one a shard, in place of equal ones.",
+)
 @click.option("--slices", type=AT_LEAST_ONE, default=1, show_default=True)
 @click.option(
+    "--risk",
+    metavar="COLUMN",
+    help="Each record's probability of deletion: the likely ones go to the last shards and slices.",
+)
+@click.option(
+    "--risk-bands",
+    metavar="P,P…",
+    type=Several(click.FloatRange(0, 1, min_open=True)),
+    help="Where bands of risk begin; without, at quantiles.",
+)
+@click.option(
     "--epochs",
-    type=click.IntRange(min=0, max=2**31),
-    default=10,
+    metavar="N[,N…]",
+    type=Several(click.IntRange(min=0, max=2**31), alone=True),
+    default="10",
     show_default=True,
-    help="0: the program takes no step, and makes its model of those it is given.",
+    help="For the whole run, or one number a slice; 0: the program takes no step, and makes its "
+    "model of those it is given.",
 )
 @click.option("--batch-size", type=AT_LEAST_ONE, default=64, show_default=True)
 @click.option(
