@@ -309,6 +309,7 @@ def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
             last = newest(session, run.id)
             assert last is not None
             members[RunSpec.model_validate(run.specification).schedule.shard] = last
+        session.get_one(tables.Model, training.model_id).retired_at = None  # in use again
         training.state = "complete"
         training.ended_at = store.clock()
         how = Aggregation(training.aggregation)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from lineage.errors import ProgramError
+from lineage.errors import CheckpointError, ProgramError
 from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
@@ -85,10 +85,11 @@ def load_model(store: Store, name: str) -> Ensemble:
 
     Raises:
         NotFoundError: there is none.
-        CheckpointError: a member was purged.
+        CheckpointError: it or a member was purged.
         ProgramError: the program changed, or declares no ``run.predictor``.
     """
     version = find_version(store, name)
+    _require_kept(store, version)
     with store.catalogue.read() as session:
         rows = session.execute(
             select(tables.ModelMember.shard, tables.Checkpoint)
@@ -102,6 +103,20 @@ def load_model(store: Store, name: str) -> Ensemble:
         for (shard, checkpoint), weight in zip(rows, weights, strict=True)
     )
     return Ensemble(version.id, Aggregation(version.aggregation), members)
+
+
+def _require_kept(store: Store, version: tables.ModelVersion) -> None:
+    with store.catalogue.read() as session:
+        model = session.get_one(tables.Model, version.model_id)
+    if version.purged_at is not None:
+        hint = f"see what replaced it: expunge model show {model.name}"
+        if model.retired_at is not None:
+            hint = "its model is retired: train it again on the records that are left"
+        raise CheckpointError(
+            f"model version {version.id} was purged on {version.purged_at:%Y-%m-%d}: it learned "
+            "from forgotten records",
+            hint=hint,
+        )
 
 
 class _ReadyError(Exception):

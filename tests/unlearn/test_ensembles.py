@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from lineage.data.dataset import head
+from lineage.errors import CheckpointError
+from lineage.provenance.listing import model, version_of_model
 from lineage.schedule import ScheduleSpec
 from lineage.training.aggregation import Aggregation, model_digest
+from lineage.training.model import load_model
+from lineage.training.registry import promote, retire
 from storage.catalogue import tables
 from tests.unlearn.equality.forgetting import TWIN, Outcome, forget
+from unlearn.errors import VerificationFailedError
+from unlearn.plan.passes import emptied
 
 pytestmark = pytest.mark.usefixtures("twin_here")
 
@@ -118,3 +124,100 @@ def test_bands_of_risk_are_those_of_the_first_train_whoever_goes_and_comes(
     assert [each.risk for each in after] == [before.risk] * 2
     tally.train(store, "anew", batch_size=4, shards=3, risk="risk", refreeze=True)
     assert len({each.risk for each in schedules(workshop, store)}) == 2
+
+
+def in_shard(store: Any, workshop: Any, shard: int) -> list[str]:
+    """Everybody in a shard of the first training."""
+    data = head(store, "people")
+    division = schedules(workshop, store)[0].division
+    mine = division.shard_of(data.present.records, data.salt) == shard
+    return sorted(set(data.column("person")[data.present.positions[mine]].tolist()))
+
+
+def members(workshop: Any, store: Any, version: str) -> dict[int, str]:
+    found = workshop.rows_of(store, tables.ModelMember, version_id=version)
+    return {each.shard: each.checkpoint_id for each in found}
+
+
+def test_an_ensemble_goes_on_without_a_shard_that_has_lost_all_its_records(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    before = tally.train(store, shards=3, slices=1, aggregation=Aggregation.WEIGHTED_VOTE)
+    others = members(workshop, store, before.id)
+    lost = others.pop(1)
+    outcome = forget(store, "subject", in_shard(store, workshop, 1), TWIN)
+    assert outcome.plan.notes == ("m v1 goes on without shard 1: no record of it is left",)
+    assert [task.work.kind for task in outcome.plan.tasks] == [
+        *("aggregate", "check", "publish", "purge"),
+    ]
+    assert outcome.plan.visits == 0
+    assert_equals_its_twin(outcome)
+    assert members(workshop, store, outcome.version) == others
+    assert workshop.rows_of(store, tables.Checkpoint, id=lost)[0].purged_at is not None
+    assert [member.shard for member in load_model(store, "m").members] == [0, 2]
+    assert version_of_model(store, outcome.version).without == (1,)
+    again = forget(store, "subject", in_shard(store, workshop, 0)[:1], TWIN)
+    assert_equals_its_twin(again)
+    assert set(members(workshop, store, again.version)) == {0, 2}
+
+
+def test_a_twin_that_still_trains_a_shard_that_was_left_out_is_no_twin(
+    store: Any, tally: Any, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally.register(store)
+    tally.train(store, shards=3, slices=1)
+    people = in_shard(store, workshop, 1)
+    monkeypatch.setattr(emptied, "_emptied", lambda world, member, remade: member.id == lost)
+    lost = next(iter(workshop.rows_of(store, tables.ModelMember, shard=1))).checkpoint_id
+    with pytest.raises(VerificationFailedError, match="differs from its twin"):
+        forget(store, "subject", people[:1], TWIN)
+
+
+def test_a_model_that_has_lost_its_last_shard_is_retired(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    before = tally.train(store)
+    promote(store, before.id, "production")
+    outcome = forget(store, "subject", sorted({row["person"] for row in workshop.people()}), TWIN)
+    assert outcome.plan.notes == (
+        "m v1 learned from no other record: it ends, and nothing replaces it",
+    )
+    assert outcome.plan.visits == 0
+    assert outcome.results["check"]["verdict"] == "passed"
+    assert outcome.results["publish"] == {"versions": {}, "retired": ["m"]}
+    assert model(store, "m").retired_at is not None
+    assert model(store, "m").aliases == {}
+    assert [version.purged_at is None for version in model(store, "m").versions] == [False]
+    with pytest.raises(CheckpointError, match="it learned from forgotten records") as purged:
+        load_model(store, "m")
+    assert "is retired" in purged.value.hint
+
+
+def test_a_version_that_ends_leaves_a_newer_one_in_use(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store, rows=workshop.people(2, 12))
+    first = tally.train(store, shards=1, slices=1)
+    promote(store, first.id, "old")
+    late = [{**row, "id": f"late-{row['id']}", "person": "late"} for row in workshop.people(2, 12)]
+    tally.register(store, rows=late)
+    second = tally.train(store, shards=1, slices=1)
+    outcome = forget(store, "subject", ["person-00", "person-01"], TWIN)
+    assert_equals_its_twin(outcome)
+    assert outcome.results["publish"]["versions"].keys() == {second.id}
+    assert model(store, "m").retired_at is None
+    assert model(store, "m").aliases == {}
+
+
+def test_a_retired_model_that_is_trained_again_is_in_use_again(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store)
+    retire(store, "m")
+    version = tally.train(store)
+    assert model(store, "m").retired_at is None
+    outcome = forget(store, "subject", ["person-05"])
+    assert outcome.results["publish"]["versions"].keys() == {version.id}

@@ -21,13 +21,14 @@ from unlearn.impact import Impact, impact
 from unlearn.plan.cost import retained_visits
 from unlearn.plan.model import Affected, Plan, Task, Transform
 from unlearn.plan.passes.alternatives import full_retrain, rejected
+from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
 from unlearn.plan.passes.needed import needed, needed_checkpoints
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
-from unlearn.plan.world import World, world
+from unlearn.plan.world import VersionFacts, World, world
 from unlearn.request.lifecycle import forget_sets, open_requests
 
 
@@ -120,7 +121,10 @@ def _assemble(
     fenced: Impact,
     snapshot: World,
 ) -> Plan:
-    affected = needed(snapshot)
+    _, remade = _transforms(session, fenced.closure.stale, snapshot)
+    affected = without_emptied(
+        snapshot, needed(snapshot), {run for run, tasks in remade.items() if tasks}
+    )
     usable = _usable(store, session)
     chains = restarts(snapshot, needed_checkpoints(affected), usable)
     stale = (fenced if chains else found).closure.stale
@@ -216,7 +220,7 @@ def _possible(session: Session, found: Impact, gone: Positions, replayed: Sequen
 
 
 def _notes(
-    session: Session, found: Impact, affected: Sequence[object], gone: Positions
+    session: Session, found: Impact, affected: Sequence[VersionFacts], gone: Positions
 ) -> tuple[str, ...]:
     notes = [
         f"{run} was given records that no dataset holds: whether it saw these cannot be told"
@@ -226,6 +230,16 @@ def _notes(
         notes.append("no recorded run trained on these records: nothing learned from them")
     elif not affected:
         notes.append("no model in use learned from these records: what did is only purged")
+    notes += (left for version in affected if (left := _left(version)))
     if _held(session, found):
         notes.append("a hold keeps something that descends from these records: it lowers the claim")
     return tuple(notes)
+
+
+def _left(version: VersionFacts) -> str:
+    """What becomes of a version some of whose shards would learn from no record any more."""
+    name = f"{version.model} v{version.sequence}"
+    if not version.members:
+        return f"{name} learned from no other record: it ends, and nothing replaces it"
+    shards = ", ".join(map(str, sorted(version.left_out)))
+    return shards and f"{name} goes on without shard {shards}: no record of it is left"

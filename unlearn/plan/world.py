@@ -4,7 +4,7 @@ The passes are pure functions of this snapshot.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -65,7 +65,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """A model version and its members, shard → checkpoint.
+    """A model version and its members, shard → checkpoint; some may be ``left_out`` from now on.
 
     An interim version is never ``live`` or ``newest`` here: it is not made again, the version that
     it stands in for is.
@@ -79,6 +79,7 @@ class VersionFacts:
     newest: bool
     tainted: bool
     interim: bool
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def execute(context: Context) -> dict[str, Any]:
     return {
         "replaces": work.version_id,
         "members": {str(shard): checkpoint.id for shard, checkpoint in found.items()},
+        "left_out": {str(shard): member for shard, member in work.left_out.items()},
         "member_digests": digests,
         "aggregation": how.value,
         "weights": weights,

@@ -75,11 +75,15 @@ class TwinRun(_Frozen):
 
 
 class Kit(_Frozen):
-    """Datasets and runs, each after what it needs; versions name (run, step) of each member."""
+    """Datasets and runs, each after what it needs; versions name (run, step) of each member.
+
+    Members that were ``left_out`` of a version are trained too: no record may reach them.
+    """
 
     datasets: tuple[TwinDataset, ...]
     runs: tuple[TwinRun, ...]
     versions: dict[str, tuple[tuple[str, int], ...]]
+    left_out: dict[str, tuple[tuple[str, int], ...]]
 
 
 def pack(
@@ -99,16 +103,16 @@ def pack(
             being forgotten by another request.
     """
     packer = _Packer(store, gone, pending, folder)
-    versions = {}
+    versions, left_out = {}, {}
     for version in made:
-        shards = sorted(version["members"], key=int)
-        versions[version["replaces"]] = tuple(
-            packer.member(version["members"][shard]) for shard in shards
-        )
+        name = version["replaces"]
+        versions[name] = packer.members(version["members"])
+        left_out[name] = packer.members(version.get("left_out", {}))
     return Kit(
         datasets=tuple(packer.datasets.values()),
         runs=tuple(packer.runs.values()),
         versions=versions,
+        left_out=left_out,
     )
 
 
@@ -122,6 +126,10 @@ class _Packer:
         self.folder = folder
         self.runs: dict[str, TwinRun] = {}
         self.datasets: dict[str, TwinDataset] = {}
+
+    def members(self, checkpoints: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+        """The runs that make the members of a version (shard → checkpoint), in shard order."""
+        return tuple(self.member(checkpoints[shard]) for shard in sorted(checkpoints, key=int))
 
     def member(self, checkpoint_id: str) -> tuple[str, int]:
         """The run whose counterfactual makes this checkpoint, and the step it makes it at."""

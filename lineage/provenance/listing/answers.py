@@ -132,7 +132,7 @@ class ModelSummary(Answer):
 class VersionOfModel(Answer):
     """A version of a model; ``members`` maps shard to checkpoint, ``live`` while it is in use.
 
-    ``aggregation`` is how they answer together.
+    ``aggregation`` is how they answer together; of the shards ``without``, there is no member.
     """
 
     id: str
@@ -147,6 +147,7 @@ class VersionOfModel(Answer):
     plan: str | None
     replaces: str | None
     members: Mapping[int, str]
+    without: tuple[int, ...]
     created_at: datetime
     purged_at: datetime | None
 

@@ -14,6 +14,7 @@ from lineage.provenance.listing.answers import (
 )
 from lineage.provenance.query import live_versions
 from lineage.store import Store
+from lineage.training.given import Members, members_of
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 
@@ -112,7 +113,7 @@ def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
 
 
 def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> VersionOfModel:
-    members = select(tables.ModelMember).where(tables.ModelMember.version_id == row.id)
+    members = members_of(session, row.id)
     aliases = select(tables.Alias.alias).where(tables.Alias.version_id == row.id)
     published = select(tables.Publication.id).where(
         tables.Publication.version_id == row.id, tables.Publication.withdrawn_at.is_(None)
@@ -129,10 +130,17 @@ def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> Vers
         publications=tuple(session.scalars(published)),
         plan=row.plan_id,
         replaces=row.replaces_id,
-        members={
-            member.shard: member.checkpoint_id
-            for member in session.scalars(members.order_by(tables.ModelMember.shard))
-        },
+        members=members,
+        without=_without(session, row, members),
         created_at=row.created_at,
         purged_at=row.purged_at,
     )
+
+
+def _without(session: Session, row: tables.ModelVersion, members: Members) -> tuple[int, ...]:
+    """The shards that versions had in whose place this one is, and that it has not."""
+    had: set[int] = set()
+    while row.replaces_id is not None:
+        row = session.get_one(tables.ModelVersion, row.replaces_id)
+        had |= members_of(session, row.id).keys()
+    return tuple(sorted(had - members.keys()))
