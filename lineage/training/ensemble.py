@@ -5,11 +5,10 @@ so a deletion touches one. A plain model is an ensemble of one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
@@ -17,16 +16,17 @@ from lineage.data.version import Version
 from lineage.errors import RunError, ScheduleError
 from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 from lineage.store import Store
-from lineage.training.aggregation import Aggregation, model_digest, weights_of
-from lineage.training.checkpoint import load, newest
+from lineage.training.aggregation import Aggregation
+from lineage.training.checkpoint import load
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import execute
+from lineage.training.extension import Extension, extension
 from lineage.training.given import Members, members_of
 from lineage.training.model import find_version
 from lineage.training.nominal import Frozen, Wanted, frozen_cells
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
-from storage import ledger
+from lineage.training.versions import publish_training
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
@@ -46,7 +46,8 @@ class Recipe:
     no ``epochs`` it takes no step, and makes what it tracks of them alone. ``refreeze`` takes
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
-    The version puts the answers of its shards together by ``aggregation``.
+    The version puts the answers of its shards together by ``aggregation``. With ``extend``, rows
+    that came since the newest version was trained become new shards beside its own.
     """
 
     shards: int = 1
@@ -68,6 +69,7 @@ class Recipe:
     schedule: Literal["stable", "recorded"] = "stable"
     world_size: int = 1
     aggregation: Aggregation = Aggregation.MEAN
+    extend: bool = False
 
 
 def train(
@@ -104,9 +106,19 @@ def prepare(
         load(store, recipe.start)
     given = {alias: _members(store, name) for alias, name in (recipe.given or {}).items()}
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
-    check_versions(store, inputs.values())
     alias = next(iter(inputs), None) if recipe.epochs else None
-    schedules = _schedules(store, recipe, None if alias is None else inputs[alias])
+    grown = None
+    if recipe.extend:
+        if alias is None:
+            raise RunError(
+                "a run that takes no step learns from no rows, and extends no model",
+                hint="train it for an epoch or more: --dataset NAME --epochs N",
+            )
+        grown = extension(store, model, inputs[alias])
+        inputs[alias] = grown.rows
+    check_versions(store, inputs.values())
+    how = _aggregation(recipe, grown)
+    schedules = _schedules(store, recipe, None if alias is None else inputs[alias], grown)
     others = {
         other: _frozen(store, recipe, version, Wanted()).nominal[0][0]
         for other, version in inputs.items()
@@ -117,7 +129,8 @@ def prepare(
         training = tables.Training(
             id=new_id("train"),
             model_id=named_model(session, store, model).id,
-            aggregation=Aggregation(recipe.aggregation),
+            aggregation=how,
+            extends_id=None if grown is None else grown.version.id,
             state="running",
             created_at=store.clock(),
         )
@@ -160,47 +173,6 @@ def resume(store: Store, training_id: str) -> tables.ModelVersion:
     return publish_training(store, training_id)
 
 
-def publish_version(
-    session: Session,
-    store: Store,
-    model_id: str,
-    members: Mapping[int, tables.Checkpoint],
-    aggregation: Aggregation,
-    *,
-    interim: bool = False,
-    plan_id: str | None = None,
-    replaces_id: str | None = None,
-) -> tables.ModelVersion:
-    """Make the next version of a model out of a checkpoint a shard, with its commitment."""
-    latest = select(func.max(tables.ModelVersion.sequence)).where(
-        tables.ModelVersion.model_id == model_id
-    )
-    sequence = (session.scalar(latest) or 0) + 1
-    replaced = None if replaces_id is None else session.get_one(tables.ModelVersion, replaces_id)
-    ordered = [members[shard] for shard in sorted(members)]
-    digests = [member.digest for member in ordered]
-    version = tables.ModelVersion(
-        id=new_id("mv"),
-        model_id=model_id,
-        sequence=sequence,
-        place=sequence if replaced is None else replaced.place,
-        aggregation=aggregation,
-        digest=model_digest(aggregation, digests, weights_of(session, ordered)),
-        interim=interim,
-        plan_id=plan_id,
-        replaces_id=replaces_id,
-        created_at=store.clock(),
-    )
-    session.add(version)
-    session.flush()
-    session.add_all(
-        tables.ModelMember(version_id=version.id, shard=shard, checkpoint_id=checkpoint.id)
-        for shard, checkpoint in members.items()
-    )
-    ledger.commit(session, "model-version", version.id, {"digest": version.digest}, store.clock())
-    return version
-
-
 def _members(store: Store, name: str) -> Members:
     """The checkpoints of a model that a run is given; each can be opened."""
     version = find_version(store, name)
@@ -211,8 +183,22 @@ def _members(store: Store, name: str) -> Members:
     return members
 
 
+def _aggregation(recipe: Recipe, grown: Extension | None) -> Aggregation:
+    """How a version answers: as it is asked for, or as the one that it extends."""
+    how = Aggregation(recipe.aggregation)
+    if grown is None:
+        return how
+    before = Aggregation(grown.version.aggregation)
+    if how not in (Aggregation.MEAN, before):
+        raise RunError(
+            f"{grown.version.id} answers by {before}, and what extends it does too",
+            hint="leave --aggregation and --weighted out, or train without --extend",
+        )
+    return before
+
+
 def _schedules(
-    store: Store, recipe: Recipe, version: Version | None
+    store: Store, recipe: Recipe, version: Version | None, grown: Extension | None
 ) -> Sequence[ScheduleSpec | RecordedSpec | NoStepsSpec]:
     """The schedule of each shard; without a version to train on, no step is taken."""
     wanted = _wanted(recipe)
@@ -231,7 +217,8 @@ def _schedules(
             )
         present = len(version.present.records)
         return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]
-    frozen = _frozen(store, recipe, version, wanted)
+    since = 0 if grown is None else grown.since
+    frozen = _frozen(store, recipe, version, replace(wanted, since=since))
     return [
         ScheduleSpec(
             epochs=recipe.epochs,
@@ -292,25 +279,3 @@ def _specification(
         threads=recipe.threads,
         world_size=recipe.world_size,
     )
-
-
-def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
-    """Make a version out of the last checkpoints of a training's runs, which are complete.
-
-    Raises:
-        RunError: it was made before.
-    """
-    with store.catalogue.write() as session:
-        training = session.get_one(tables.Training, training_id)
-        if training.state == "complete":
-            raise RunError(f"training {training_id} is complete", hint="see `expunge model list`")
-        members: dict[int, tables.Checkpoint] = {}
-        for run in session.scalars(select(tables.Run).where(tables.Run.training_id == training_id)):
-            last = newest(session, run.id)
-            assert last is not None
-            members[RunSpec.model_validate(run.specification).schedule.shard] = last
-        session.get_one(tables.Model, training.model_id).retired_at = None  # in use again
-        training.state = "complete"
-        training.ended_at = store.clock()
-        how = Aggregation(training.aggregation)
-        return publish_version(session, store, training.model_id, members, how)

@@ -25,7 +25,8 @@ NUMBERS = (ColumnKind.BOOL, ColumnKind.INTEGER, ColumnKind.REAL, ColumnKind.REAL
 class Wanted:
     """A division as it is asked for: what of it depends on the data is not frozen yet.
 
-    ``risk`` is a column, and ``thresholds`` cut it into bands; without, its quantiles do.
+    ``risk`` is a column, and ``thresholds`` cut it into bands; without, its quantiles do. Sizes of
+    the rows ``since`` a position are apart from those of all.
     """
 
     shards: int = 1
@@ -34,6 +35,7 @@ class Wanted:
     risk: str | None = None
     thresholds: tuple[float, ...] | None = None
     generation: int = 0
+    since: int = 0
 
     @property
     def form(self) -> str:

@@ -23,7 +23,6 @@ from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
-from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
 from lineage.training.given import Members, members_of, standing_in
@@ -33,6 +32,7 @@ from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team
+from lineage.training.versions import publish_training
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 

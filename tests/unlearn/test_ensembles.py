@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from lineage.data.dataset import head
-from lineage.errors import CheckpointError
+from lineage.errors import CheckpointError, RunError
 from lineage.provenance.listing import model, version_of_model
+from lineage.provenance.query import who_saw
 from lineage.schedule import ScheduleSpec
 from lineage.training.aggregation import Aggregation, model_digest
+from lineage.training.ensemble import resume
 from lineage.training.model import load_model
 from lineage.training.registry import promote, retire
 from storage.catalogue import tables
@@ -221,3 +223,94 @@ def test_a_retired_model_that_is_trained_again_is_in_use_again(
     assert model(store, "m").retired_at is None
     outcome = forget(store, "subject", ["person-05"])
     assert outcome.results["publish"]["versions"].keys() == {version.id}
+
+
+def late(workshop: Any, name: str) -> list[dict[str, Any]]:
+    """24 records of six people who come later."""
+    return [
+        {**row, "id": f"{name}-{row['id']}", "person": f"{name}-{row['person']}"}
+        for row in workshop.people(6)
+    ]
+
+
+def replayed_in(outcome: Outcome) -> set[str]:
+    return {task.work.run_id for task in outcome.plan.tasks if task.work.kind == "replay"}
+
+
+def made_by(workshop: Any, store: Any, checkpoint: str) -> str:
+    (row,) = workshop.rows_of(store, tables.Checkpoint, id=checkpoint)
+    return str(row.run_id)
+
+
+def test_rows_that_came_later_become_shards_beside_those_there_are(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    first = tally.train(store, aggregation=Aggregation.WEIGHTED_MEAN)
+    old = members(workshop, store, first.id)
+    tally.register(store, rows=late(workshop, "late"))
+    tally.forget_the_log()
+    grown = tally.train(store, extend=True, shards=2, slices=1)
+    mine = members(workshop, store, grown.id)
+    assert {shard: mine[shard] for shard in old} == old
+    assert set(mine) == {0, 1, 2, 3}
+    assert grown.aggregation == Aggregation.WEIGHTED_MEAN
+    new = {row["id"] for row in late(workshop, "late")}
+    assert {record for _, ids in tally.consumed() for record in ids} == new
+    assert sum(member.weight for member in load_model(store, "m").members) == 96 + 24
+    assert who_saw(store, "subject", "late-person-03").models[0].id == grown.id
+
+    gone = forget(store, "subject", ["late-person-03"], TWIN)
+    assert_equals_its_twin(gone)
+    (replayed,) = replayed_in(gone)
+    assert replayed in {made_by(workshop, store, mine[shard]) for shard in (2, 3)}
+    kept = members(workshop, store, gone.version)
+    assert {shard: kept[shard] for shard in old} == old
+
+    again = forget(store, "subject", ["person-05"], TWIN)
+    assert_equals_its_twin(again)
+    (replayed,) = replayed_in(again)
+    assert replayed in {made_by(workshop, store, old[shard]) for shard in old}
+    assert set(members(workshop, store, again.version)) == {0, 1, 2, 3}
+
+
+def test_a_model_is_extended_again_by_what_came_since_and_by_nothing_twice(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store)
+    with pytest.raises(RunError, match="no rows came to dataset 'people' since"):
+        tally.train(store, extend=True, shards=1, slices=1)
+    tally.register(store, rows=late(workshop, "late"))
+    tally.train(store, extend=True, shards=1, slices=1)
+    tally.register(store, rows=late(workshop, "later"))
+    training = tally.prepare(store, extend=True, shards=1, slices=1)
+    forget(store, "subject", ["person-05"])
+    tally.forget_the_log()
+    grown = resume(store, training)
+    new = {row["id"] for row in late(workshop, "later")}
+    assert {record for _, ids in tally.consumed() for record in ids} == new
+    mine = members(workshop, store, grown.id)
+    assert set(mine) == {0, 1, 2, 3}
+    kept = [workshop.rows_of(store, tables.Checkpoint, id=each)[0] for each in mine.values()]
+    assert [each.purged_at for each in kept] == [None] * 4
+    assert_equals_its_twin(forget(store, "subject", ["later-person-00", "person-06"], TWIN))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"epochs": 0, "slices": 1, "shards": 1}, "extends no model"),
+        ({"aggregation": Aggregation.VOTE}, "answers by mean-probability"),
+        ({"config": {"data": "others"}}, "was not trained on dataset 'others' alone"),
+    ],
+)
+def test_what_cannot_extend_a_model_is_refused(
+    store: Any, tally: Any, workshop: Any, recipe: dict[str, Any], said: str
+) -> None:
+    tally.register(store)
+    tally.register(store, "others")
+    tally.train(store, aggregation=Aggregation.MEAN)
+    tally.register(store, rows=late(workshop, "late"))
+    with pytest.raises(RunError, match=said):
+        tally.prepare(store, extend=True, **recipe)

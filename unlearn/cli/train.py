@@ -95,6 +95,11 @@ SEED = click.IntRange(min=0, max=2**53 - 1)
 )
 @click.option("--weighted", is_flag=True, help="Shards count by their nominal sizes.")
 @click.option("--threads", type=AT_LEAST_ONE, default=1, show_default=True)
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="Rows that came since the newest version become new shards beside those that it has.",
+)
 @click.option("--refreeze", is_flag=True, help="Take the present sizes for nominal ones.")
 @click.option(
     "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A setting: JSON, else text."

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 
 from lineage.training.aggregation import Aggregation
-from lineage.training.ensemble import publish_version
+from lineage.training.versions import publish_version
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import Interim

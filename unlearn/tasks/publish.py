@@ -6,8 +6,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from lineage.training.aggregation import Aggregation
-from lineage.training.ensemble import publish_version
 from lineage.training.registry import end_use
+from lineage.training.versions import publish_version
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.errors import VerificationFailedError
