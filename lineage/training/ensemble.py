@@ -47,7 +47,8 @@ class Recipe:
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
     The version puts the answers of its shards together by ``aggregation``. With ``extend``, rows
-    that came since the newest version was trained become new shards beside its own.
+    that came since the newest version was trained become new shards beside its own. Each
+    ``generation`` places records anew.
     """
 
     shards: int = 1
@@ -70,6 +71,7 @@ class Recipe:
     world_size: int = 1
     aggregation: Aggregation = Aggregation.MEAN
     extend: bool = False
+    generation: int = 0
 
 
 def train(
@@ -253,7 +255,14 @@ def _wanted(recipe: Recipe) -> Wanted:
         raise ScheduleError(
             "bands of risk were given, and no risk", hint="name its column with --risk"
         )
-    return Wanted(shards, recipe.slices, recipe.shard_sizes, recipe.risk, recipe.risk_bands)
+    return Wanted(
+        shards,
+        recipe.slices,
+        recipe.shard_sizes,
+        recipe.risk,
+        recipe.risk_bands,
+        recipe.generation,
+    )
 
 
 def _frozen(store: Store, recipe: Recipe, version: Version, wanted: Wanted) -> Frozen:

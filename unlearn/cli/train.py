@@ -162,6 +162,17 @@ def train(
         finish_training(call, store, training)
 
 
+@click.command(cls=Verb, example="expunge reshard speech")
+@click.argument("model")
+@pass_call
+def reshard(call: Call, model: str) -> None:
+    """Train a model again as it was, with records placed anew, as nobody can foresee."""
+    from lineage.training.reshard import reshard as prepare
+
+    with call.open() as store:
+        finish_training(call, store, prepare(store, model))
+
+
 def finish_training(call: Call, store: Any, training: str) -> None:
     """Execute what is left of a training, and answer with the version it made."""
     from lineage.provenance.listing import training as find

@@ -11,6 +11,7 @@ from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
 from lineage.store import Store
+from lineage.training.reshard import cap_of_placements, due, wear
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -231,6 +232,7 @@ def _notes(
     elif not affected:
         notes.append("no model in use learned from these records: what did is only purged")
     notes += (left for version in affected if (left := _left(version)))
+    notes += (worn for version in affected if (worn := _worn(session, version)))
     if _held(session, found):
         notes.append("a hold keeps something that descends from these records: it lowers the claim")
     return tuple(notes)
@@ -243,3 +245,14 @@ def _left(version: VersionFacts) -> str:
         return f"{name} learned from no other record: it ends, and nothing replaces it"
     shards = ", ".join(map(str, sorted(version.left_out)))
     return shards and f"{name} goes on without shard {shards}: no record of it is left"
+
+
+def _worn(session: Session, version: VersionFacts) -> str:
+    """Whether the placement of a version has borne more deletions than it should."""
+    found = wear(session, version.id)
+    if found is None or not due(found.deleted, found.records, cap_of_placements()):
+        return ""
+    return (
+        f"{found.deleted} of the {found.records} records that {version.model} was placed with have "
+        f"been deleted: draw a new placement with `expunge reshard {version.model}`"
+    )

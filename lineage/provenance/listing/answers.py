@@ -152,9 +152,23 @@ class VersionOfModel(Answer):
     purged_at: datetime | None
 
 
-class ModelDetail(ModelSummary):
-    """A model and every version it ever had."""
+class PlacementOfModel(Answer):
+    """The placement of a model's newest version, drawn anew with each ``generation``.
 
+    Of the ``records`` it was drawn for, so many have been ``deleted``; ``due`` past the cap.
+    """
+
+    model: str
+    generation: int
+    records: int
+    deleted: int
+    due: bool
+
+
+class ModelDetail(ModelSummary):
+    """A model and every version it ever had; without shards and slices it has no placement."""
+
+    placement: PlacementOfModel | None
     versions: tuple[VersionOfModel, ...]
 
 

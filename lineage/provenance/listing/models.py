@@ -1,5 +1,6 @@
 """Listing models, their versions, and holds."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -10,11 +11,13 @@ from lineage.provenance.listing.answers import (
     HoldDetail,
     ModelDetail,
     ModelSummary,
+    PlacementOfModel,
     VersionOfModel,
 )
 from lineage.provenance.query import live_versions
 from lineage.store import Store
 from lineage.training.given import Members, members_of
+from lineage.training.reshard import cap_of_placements, due, wear
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 
@@ -50,8 +53,31 @@ def detail(session: Session, row: tables.Model) -> ModelDetail:
     live = live_versions(session)
     return ModelDetail(
         **_summary(session, row),
+        placement=next(iter(_placements(session, [row])), None),
         versions=tuple(_version(session, each, live) for each in versions.all()),
     )
+
+
+def worn_placements(store: Store) -> tuple[PlacementOfModel, ...]:
+    """The placements of models in use that have borne more deletions than they should."""
+    with store.catalogue.read() as session:
+        used = select(tables.Model).where(tables.Model.retired_at.is_(None))
+        rows = session.scalars(used.order_by(tables.Model.name)).all()
+        return tuple(each for each in _placements(session, rows) if each.due)
+
+
+def _placements(session: Session, models: Iterable[tables.Model]) -> Iterator[PlacementOfModel]:
+    for row in models:
+        newest = _newest(session, row)
+        found = None if newest is None else wear(session, newest.id)
+        if found is not None:
+            yield PlacementOfModel(
+                model=row.name,
+                generation=found.generation,
+                records=found.records,
+                deleted=found.deleted,
+                due=due(found.deleted, found.records, cap_of_placements()),
+            )
 
 
 def version_of_model(store: Store, version_id: str) -> VersionOfModel:
@@ -93,13 +119,17 @@ def holds(store: Store) -> tuple[HoldDetail, ...]:
         return tuple(map(HoldDetail.model_validate, rows))
 
 
-def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
-    newest = session.scalar(
+def _newest(session: Session, row: tables.Model) -> tables.ModelVersion | None:
+    return session.scalar(
         select(tables.ModelVersion)
         .where(tables.ModelVersion.model_id == row.id, tables.ModelVersion.purged_at.is_(None))
         .order_by(tables.ModelVersion.sequence.desc())
         .limit(1)
     )
+
+
+def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
+    newest = _newest(session, row)
     aliases = session.scalars(select(tables.Alias).where(tables.Alias.model_id == row.id))
     return {
         "id": row.id,

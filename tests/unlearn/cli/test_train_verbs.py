@@ -193,6 +193,26 @@ def test_divisions_that_do_not_hold_together_are_refused(registered, words, said
     assert said in registered.ask(*TRAIN, *words, status=code)["error"]["message"]
 
 
+def test_a_model_is_extended_by_what_came_and_resharded_when_it_is_proposed(trained):
+    (trained.folder / "more.csv").write_text(
+        "clip,who,pitch,tone,sick\n" + "".join(f"d{n},q{n},0.5,low,1\n" for n in range(8))
+    )
+    trained("dataset", "add", "voices", "more.csv")
+    grown = trained.ask(*TRAIN, *SMALL, "--min-batch", "1", "--extend")
+    assert list(grown["checkpoints"]) == ["0", "1", "2"]
+    assert len(grown["runs"]) == 1
+    assert trained.ask("status")["reshard"] == []
+    trained("request", "add", "--subject", "p1", "--subject", "p2")
+    (proposed,) = trained.ask("status")["reshard"]
+    assert (proposed["model"], proposed["records"], proposed["deleted"]) == ("speech", 68, 4)
+    assert trained("status").err.endswith("expunge reshard speech\n")
+    made = trained.ask("reshard", "speech")
+    assert len(made["runs"]) == 3
+    shown = trained.ask("model", "show", "speech")
+    assert shown["placement"]["generation"] == 1
+    assert not shown["placement"]["due"]
+
+
 def test_an_interrupted_training_goes_on_where_it_was(registered, monkeypatch):
     long = ("--epochs", "8", "--batch-size", "30", "--checkpoint-every", "3")
     whole = registered.ask(*TRAIN, *long)
