@@ -26,7 +26,7 @@ from torch import nn
 
 import lineage
 from lineage.data.dataset import head
-from lineage.schedule import ScheduleSpec, Selection, cells, nominal_cells, schedule_for
+from lineage.schedule import Division, ScheduleSpec, Selection, cells, nominal_cells, schedule_for
 from lineage.schedule.sliced import stage_epochs
 from lineage.source import load
 from storage.catalogue import tables
@@ -94,7 +94,7 @@ def share(slices: int) -> float:
 def deletion_costs(records: Selection, shards: int, slices: int) -> np.ndarray:
     """The visits that forgetting each record alone recomputes, from slice-end checkpoints: (n,)."""
     costs = np.zeros(len(records))
-    sizes = nominal_cells(cells(records.placement, SALT, shards, slices))
+    sizes = nominal_cells(cells(records, SALT, Division(shards, slices)))
     for shard, nominal in enumerate(sizes):
         schedule = schedule_for(
             ScheduleSpec(

@@ -78,12 +78,14 @@ class Version:
         keep = np.flatnonzero(
             (index.positions < self.row.rows) & ~contains(self.deleted, index.positions)
         )
+        positions = index.positions[keep]
         return Present(
             Records(
-                index.positions[keep],
+                positions,
                 index.keys[keep],
                 index.placement[keep],
                 lambda rows: index.tiebreak(keep[rows]),
+                column=lambda name: self.column(name)[positions],
             ),
         )
 

@@ -187,4 +187,4 @@ def _visited(
 
 def _in_fit(given: _Input, spec: RunSpec) -> bool:
     """Whether an artefact fitted inside a shard saw any of the records."""
-    return bool(in_shard(given.asked.placement, given.version, spec).any())
+    return bool(in_shard(given.asked, given.version, spec).any())

@@ -25,7 +25,7 @@ from unlearn.cli.show import impact, show, who_saw
 from unlearn.cli.sql import sql
 from unlearn.cli.store import doctor, init, status
 from unlearn.cli.tick import tick, watch
-from unlearn.cli.train import train
+from unlearn.cli.train import reshard, train
 
 
 class Command(Noun):
@@ -107,6 +107,7 @@ for _each in (
     status,
     dataset,
     train,
+    reshard,
     run,
     model,
     show,

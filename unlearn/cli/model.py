@@ -142,7 +142,7 @@ def release(call: Call, hold_id: str) -> None:
 @click.option("--output", metavar="FILE.csv", type=click.Path(dir_okay=False, path_type=Path))
 @pass_call
 def predict(call: Call, name: str, file: Path, output: Path | None) -> None:
-    """Print the mean probabilities of a model for the rows of a file, a row a record."""
+    """Print what the members of a model say together of the rows of a file, a row a record."""
     from unlearn.cli.answers import Predicted
     from unlearn.cli.prediction import as_csv, predict_file
 

@@ -20,6 +20,23 @@ MOST_EXACT = 2**53 - 1
 """Beyond this, readers of JSON disagree about a whole number."""
 
 
+class Several(click.ParamType[Any]):
+    """Numbers of one kind, with commas between them; where one may be ``alone``, it is no tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: click.ParamType[Any], *, alone: bool = False) -> None:
+        self.kind = kind
+        self.alone = alone
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...] | Any:
+        """The numbers of a text."""
+        numbers = tuple(self.kind.convert(word, param, ctx) for word in str(value).split(","))
+        return numbers[0] if self.alone and len(numbers) == 1 else numbers
+
+
 def columns(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
     """The columns of ``COL[,COL…]``."""
     return tuple(name for name in (text or "").split(",") if name)

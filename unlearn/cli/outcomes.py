@@ -159,7 +159,10 @@ class Replaced(_Answer):
 
 
 class Applied(_Answer):
-    """What came of a plan; digests are of the last replacement, None if nothing was replaced."""
+    """What came of a plan; digests are of the last replacement, None if nothing was replaced.
+
+    ``retired`` are the models of which no member is left.
+    """
 
     plan: str
     model_digest: str | None
@@ -174,6 +177,7 @@ class Applied(_Answer):
     erased_records: int
     interim: tuple[str, ...]
     versions: tuple[Replaced, ...]
+    retired: tuple[str, ...]
     residuals: tuple[Mapping[str, str], ...]
 
     @classmethod
@@ -196,6 +200,7 @@ class Applied(_Answer):
             erased_records=purge["erased_records"],
             interim=tuple(each["version"] for each in _of_kind(results, "interim")),
             versions=versions,
+            retired=tuple(results["publish"].get("retired", ())),
             residuals=tuple(purge["residuals"]),
         )
 

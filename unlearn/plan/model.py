@@ -75,11 +75,15 @@ class External(_Frozen):
 
 
 class Aggregate(_Frozen):
-    """Put the members of a replacement version together."""
+    """Put the members of a replacement version together.
+
+    Shards that would learn from no record any more are ``left_out``, with what they had learned.
+    """
 
     kind: Literal["aggregate"] = "aggregate"
     version_id: str
     members: dict[int, "Made | Kept"]
+    left_out: dict[int, str] = Field(default_factory=dict)
 
 
 class Kept(_Frozen):
@@ -102,9 +106,13 @@ class Check(_Frozen):
 
 
 class Publish(_Frozen):
-    """Make the replacement versions the newest, and move aliases to them."""
+    """Make the replacement versions the newest, and move aliases to them.
+
+    Of versions that ``ended`` no member is left: nothing replaces them.
+    """
 
     kind: Literal["publish"] = "publish"
+    ended: tuple[str, ...] = ()
 
 
 class Purge(_Frozen):

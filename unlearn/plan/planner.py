@@ -22,6 +22,7 @@ from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Accuracy, Affected, Plan
 from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
+from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
 from unlearn.plan.passes.needed import needed, needed_checkpoints, needed_models
@@ -153,7 +154,7 @@ def _assemble(
     workers: int | None,
     measured: Measure | None,
 ) -> Plan:
-    affected = needed(snapshot)
+    affected = without_emptied(snapshot, needed(snapshot))
     accuracy = measured(snapshot, affected) if measured else {}
     with store.catalogue.read() as session:
         usable = _usable(store, session)

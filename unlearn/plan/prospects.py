@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
+from lineage.training.reshard import cap_of_placements, due, wear
 from storage.catalogue import tables
 from unlearn.claim import Claim
 from unlearn.impact import Impact
@@ -59,6 +60,8 @@ def notes(
         said.append("no recorded run trained on these records: nothing learned from them")
     elif not affected:
         said.append("no model in use learned from these records: what did is only purged")
+    said += (left for version in affected if (left := _left(version)))
+    said += (worn for version in affected if (worn := _worn(session, version)))
     if _held(session, found):
         said.append("a hold keeps something that descends from these records: it lowers the claim")
     if late:
@@ -74,3 +77,23 @@ def _held(session: Session, found: Impact) -> bool:
         select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
     )
     return any(each in found.checkpoints | found.versions for each in holds)
+
+
+def _left(version: VersionFacts) -> str:
+    """What becomes of a version some of whose shards would learn from no record any more."""
+    name = f"{version.model} v{version.sequence}"
+    if not version.members:
+        return f"{name} learned from no other record: it ends, and nothing replaces it"
+    shards = ", ".join(map(str, sorted(version.left_out)))
+    return shards and f"{name} goes on without shard {shards}: no record of it is left"
+
+
+def _worn(session: Session, version: VersionFacts) -> str:
+    """Whether the placement of a version has borne more deletions than it should."""
+    found = wear(session, version.id)
+    if found is None or not due(found.deleted, found.records, cap_of_placements()):
+        return ""
+    return (
+        f"{found.deleted} of the {found.records} records that {version.model} was placed with have "
+        f"been deleted: draw a new placement with `expunge reshard {version.model}`"
+    )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.version import Version, contains, open_version
-from lineage.schedule import Records, shards_of
+from lineage.schedule import Division, Records
 from lineage.store import Store
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
@@ -60,7 +60,7 @@ class _Left:
         given = session.scalars(select(tables.RunInput))
         self.inputs = {(each.run_id, each.alias): each.version_id for each in given}
         self.versions: dict[str, Version] = {}
-        self.shards: dict[tuple[str, int], list[Records]] = {}
+        self.shards: dict[tuple[str, Division], list[Records]] = {}
 
     def sizes(self, run_id: str) -> NDArray[np.int64]:
         """Records a step of a run, with steps below ``min_batch`` as zero: (steps,)."""
@@ -78,14 +78,14 @@ class _Left:
         return self.versions[version_id]
 
     def _records(self, version: Version, spec: RunSpec) -> Records:
-        shards = spec.schedule.shards
-        if (version.id, shards) not in self.shards:
-            self.shards[version.id, shards] = self._divided(version, shards)
-        return self.shards[version.id, shards][spec.schedule.shard]
+        division = spec.schedule.division
+        if (version.id, division) not in self.shards:
+            self.shards[version.id, division] = self._divided(version, division)
+        return self.shards[version.id, division][spec.schedule.shard]
 
-    def _divided(self, version: Version, shards: int) -> list[Records]:
+    def _divided(self, version: Version, division: Division) -> list[Records]:
         present = version.present
         gone = contains(self.forget.get(version.dataset.id, BitMap()), present.positions)
         kept = present.records.take(~gone)
-        shard = shards_of(kept.placement, version.salt, shards)
-        return [kept.take(shard == number) for number in range(shards)]
+        shard = division.shard_of(kept, version.salt)
+        return [kept.take(shard == number) for number in range(division.shards)]

@@ -69,7 +69,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """A model version and its members, shard → checkpoint.
+    """A model version and its members, shard → checkpoint; some may be ``left_out`` from now on.
 
     An interim version is never ``live`` or ``newest`` here: it is not made again, the version that
     it stands in for is.
@@ -83,6 +83,7 @@ class VersionFacts:
     newest: bool
     tainted: bool
     interim: bool
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from lineage.data.dataset import add
-from lineage.schedule import ScheduleSpec, Selection, cells, nominal_cells, schedule_for, shards_of
+from lineage.schedule import (
+    Division,
+    ScheduleSpec,
+    Selection,
+    cells,
+    nominal_cells,
+    schedule_for,
+)
 from lineage.schedule.sliced import stage_epochs
 from unlearn.plan.cost import (
     Topology,
@@ -71,8 +78,9 @@ class Measured:
 
 
 def measured(records: Selection, shards: int, slices: int) -> Measured:
-    sizes = nominal_cells(cells(records.placement, SALT, shards, slices))
-    shard = shards_of(records.placement, SALT, shards)
+    division = Division(shards, slices)
+    sizes = nominal_cells(cells(records, SALT, division))
+    shard = division.shard_of(records, SALT)
     entry = np.zeros(len(records), np.int64)
     visits = np.zeros((len(records), slices), np.int64)
     total = np.zeros((shards, slices), np.int64)

@@ -22,12 +22,14 @@ def finish(
 ) -> tuple[Task, ...]:
     """The whole DAG in an order that respects it: ``tasks``, then what follows from them."""
     makers = _makers(world, tasks)
+    going_on = [version for version in affected if version.members]
     aggregates = tuple(
-        _aggregate(world, number, version, makers) for number, version in enumerate(affected, 1)
+        _aggregate(world, number, version, makers) for number, version in enumerate(going_on, 1)
     )
     so_far = (*tasks, *aggregates)
     check = _task("check", so_far, Check(), "evidence is gathered while what it needs exists")
-    publish = _task("publish", (check,), Publish(), "the replacements passed their check")
+    work = Publish(ended=tuple(version.id for version in affected if not version.members))
+    publish = _task("publish", (check,), work, "the replacements passed their check")
     purge = _task(
         "purge",
         (publish,),
@@ -75,7 +77,7 @@ def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[st
     return Task(
         id=f"aggregate-{number}",
         depends_on=tuple(dict.fromkeys(made)),
-        work=Aggregate(version_id=version.id, members=members),
+        work=Aggregate(version_id=version.id, members=members, left_out=dict(version.left_out)),
         visits=0,
         seconds=0.0,
         reason=f"{version.model} v{version.sequence} is in use and learned from the forgotten",
