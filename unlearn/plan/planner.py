@@ -18,7 +18,6 @@ from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.claim import Claim
 from unlearn.impact import Impact, impact
-from unlearn.plan.cost import retained_visits
 from unlearn.plan.model import Affected, Plan, Task, Transform
 from unlearn.plan.passes.alternatives import full_retrain, rejected
 from unlearn.plan.passes.finish import finish
@@ -27,6 +26,7 @@ from unlearn.plan.passes.needed import needed, needed_checkpoints
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
+from unlearn.plan.retained import retained_visits
 from unlearn.plan.world import World, world
 from unlearn.request.lifecycle import forget_sets, open_requests
 

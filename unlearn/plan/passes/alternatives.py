@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from unlearn.plan.cost import seconds
 from unlearn.plan.model import Rejected
 from unlearn.plan.passes.restarts import Chain, whole_runs
+from unlearn.plan.retained import seconds
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 

@@ -1,4 +1,4 @@
-"""What work costs: record visits, which are exact, and expected seconds, from what was recorded."""
+"""What the retained records cost: visits a segment, exact, and expected seconds as recorded."""
 
 from collections.abc import Iterable
 
