@@ -1,14 +1,17 @@
 """What the retained records cost: visits a segment, exact, and expected seconds as recorded."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
-from lineage.data.version import contains, open_version
+from lineage.data.version import Version, contains, open_version
+from lineage.schedule import Records, Schedule
 from lineage.store import Store
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
@@ -34,9 +37,10 @@ def retained_visits(
             by_run.setdefault(segment.run_id, []).append((segment, step))
     visits = {}
     for run_id, laps in by_run.items():
-        sizes = _sizes(store, session, run_id, forget)
+        left = retained(store, session, run_id, forget)
         for segment, step in laps:
-            visits[segment.id] = int(sizes[segment.first_step : step].sum())
+            steps = slice(segment.first_step, step)
+            visits[segment.id] = 0 if left is None else int(left.sizes[steps].sum())
     return visits
 
 
@@ -48,15 +52,29 @@ def seconds(checkpoints: Iterable[CheckpointFacts]) -> float:
     return round(sum(each.seconds for each in checkpoints), 3)
 
 
-def _sizes(store: Store, session: Session, run_id: str, forget: Positions) -> np.ndarray:
-    """Present records a step, with steps below ``min_batch`` as zero: (steps,)."""
+@dataclass(frozen=True)
+class Retained:
+    """What a run trains on without the forgotten; ``sizes`` (T,) counts the records of each step.
+
+    Steps below ``min_batch`` have none.
+    """
+
+    version: Version
+    records: Records
+    schedule: Schedule
+    sizes: NDArray[np.int64]
+
+
+def retained(store: Store, session: Session, run_id: str, forget: Positions) -> Retained | None:
+    """A run without the forgotten positions; None where it takes no step."""
     run = session.get_one(tables.Run, run_id)
     spec = RunSpec.model_validate(run.specification)
     if spec.train is None:
-        return np.empty(0, np.int64)
+        return None
     version = open_version(store, session.get_one(tables.RunInput, (run_id, spec.train)).version_id)
     present = version.present
     kept = ~contains(forget.get(version.dataset.id, BitMap()), present.positions)
     schedule = schedule_of(store, run_id, spec, version.salt)
-    sizes = schedule.sizes(present.records.take(kept))
-    return np.where(sizes < spec.min_batch, 0, sizes)
+    records = present.records.take(kept)
+    sizes = schedule.sizes(records)
+    return Retained(version, records, schedule, np.where(sizes < spec.min_batch, 0, sizes))
