@@ -128,9 +128,9 @@ def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
     must = [each for each in waiting if each.deadline <= until]
     chosen = {each.id for each in must}
     chains = merged(must)
-    for each in sorted(waiting, key=lambda one: one.visits):
+    for each in sorted(waiting[len(must) :], key=lambda one: one.visits):
         added = _added(chains, each)
-        if each.id not in chosen and (not added or added < pull * each.visits):
+        if not added or added < pull * each.visits:
             chosen.add(each.id)
             _merge(chains, each)
     return chosen
@@ -146,5 +146,6 @@ def _added(chains: Mapping[str, Work], request: Pending) -> float:
 
 def _merge(chains: dict[str, Work], request: Pending) -> None:
     for chain, work in request.chains.items():
-        known = chains.get(chain, work)
-        chains[chain] = Work(max(known.visits, work.visits), max(known.seconds, work.seconds))
+        known = chains.setdefault(chain, work)
+        if work.visits > known.visits or work.seconds > known.seconds:
+            chains[chain] = Work(max(known.visits, work.visits), max(known.seconds, work.seconds))
