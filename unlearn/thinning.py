@@ -135,10 +135,9 @@ def _reasons(session: Session, run: Exposed, rows: list[tables.Checkpoint]) -> d
                 reasons.setdefault(checkpoint, f"{use} {user}")
     for checkpoint in kept_under_hold(session) & own:
         reasons.setdefault(checkpoint, "held")
-    for row in rows[:1]:
-        first = row.id == run.checkpoints[run.own].id
-        if first and not run.whole and run.records.firsts.max(initial=-1) >= row.step:
-            reasons.setdefault(row.id, "the first: a probe executes its segment again")
+    first = run.checkpoints[run.own]
+    if first.id in own and first.step <= run.records.firsts.max(initial=0):
+        reasons.setdefault(first.id, "the first: a probe executes its segment again")
     return reasons
 
 

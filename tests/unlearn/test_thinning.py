@@ -1,6 +1,7 @@
 """Thinning keeps what is in use and what makes forgetting cheap; plans make the rest again."""
 
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sqlalchemy import select
 
 from lineage.errors import CheckpointError
 from lineage.training.checkpoint import load
+from lineage.training.ensemble import Recipe
 from lineage.training.registry import hold
 from storage.catalogue import tables
 from storage.errors import NotFoundError
@@ -26,19 +28,19 @@ DENSE: dict[str, Any] = {
     "shards": 1,
     "slices": 1,
     "epochs": 3,
-    "batch_size": 2,
+    "batch_size": 1,
     "min_batch": 1,
     "checkpoint_every": 1,
 }
-"""A run of 36 steps over 24 records, with a checkpoint after every one."""
+"""A run of 36 steps over 12 records, with a checkpoint after every one."""
 
-RECORDS, STEPS = 24, 36
+RECORDS, STEPS = 12, 36
 VISITS = 3 * RECORDS
 
 
 @pytest.fixture
 def run(store: Any, tally: Any, workshop: Any) -> str:
-    tally.register(store, rows=workshop.people(24, 1))
+    tally.register(store, rows=workshop.people(RECORDS, 1))
     tally.train(store, **DENSE)
     (row,) = workshop.rows_of(store, tables.Run)
     return str(row.id)
@@ -97,7 +99,7 @@ def first_seen_from(tally: Any, step: int) -> str:
 
 def test_a_forecast_of_a_run_is_the_mean_of_its_plans(store: Any, run: str) -> None:
     found = forecast_run(store, run)
-    assert (found.records, found.subjects, found.full_visits) == (RECORDS, 24, VISITS)
+    assert (found.records, found.subjects, found.full_visits) == (RECORDS, RECORDS, VISITS)
     assert found.checkpoints == STEPS
     assert found.record_visits == pytest.approx(np.mean(costs(store, "record", records())))
     assert found.least_visits == found.record_visits < found.full_visits
@@ -123,7 +125,7 @@ def test_a_forecast_of_a_sliced_shard_is_the_mean_of_its_plans(
 def test_a_cadence_and_shards_that_would_lower_the_cost_are_named(
     store: Any, tally: Any, workshop: Any
 ) -> None:
-    tally.register(store, rows=workshop.people(24, 1))
+    tally.register(store, rows=workshop.people(RECORDS, 1))
     tally.train(store, **{**DENSE, "checkpoint_every": None})
     (row,) = workshop.rows_of(store, tables.Run)
     found = forecast_run(store, row.id)
@@ -142,7 +144,7 @@ def test_a_cadence_and_shards_that_would_lower_the_cost_are_named(
 def test_what_was_fitted_on_all_records_makes_checkpoints_useless(
     store: Any, tally: Any, workshop: Any
 ) -> None:
-    tally.register(store, rows=workshop.people(24, 1))
+    tally.register(store, rows=workshop.people(RECORDS, 1))
     tally.train(store, **DENSE, config={"fit": True})
     (row,) = workshop.rows_of(store, tables.Run)
     found = forecast_run(store, row.id)
@@ -151,6 +153,25 @@ def test_what_was_fitted_on_all_records_makes_checkpoints_useless(
     assert found.note.startswith("something was fitted on all its records")
     assert thin(store, row.id, keep=9).kept == 1
     assert kept(store, row.id) == [STEPS]
+
+
+def test_what_an_aggregate_made_or_an_owner_trains_is_recomputed_as_a_whole(
+    histories: ModuleType,
+) -> None:
+    rows = {"a": tuple((n, str(n), (f"p{n}",)) for n in range(RECORDS))}
+    trainings = [histories.Training(name, Recipe(**DENSE)) for name in ("a", "c")]
+    with histories.lived(
+        histories.History(rows, tuple(trainings), (("centred", "a", "c"),))
+    ) as lived:
+        own, derived = lived.diary
+        assert forecast_run(lived.store, own).note == ""
+        found = forecast_run(lived.store, derived)
+        assert found.note.startswith("an aggregate transform made its records")
+        assert found.record_visits == found.least_visits == VISITS - 3
+        with lived.store.catalogue.write() as session:
+            session.add(tables.ObservedRun(run_id=own, command=["sh", "train"], folder="/"))
+        assert forecast_run(lived.store, own).note.startswith("it was only observed")
+        assert thin(lived.store, own, keep=9).kept == 1
 
 
 def test_thinning_keeps_the_best_and_frees_the_rest(store: Any, run: str, workshop: Any) -> None:

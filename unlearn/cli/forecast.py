@@ -1,6 +1,8 @@
 """The verb ``forecast``: the cost of forgetting, before it happens."""
 
+from functools import partial
 from itertools import product
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from unlearn.plan.forecast import Arrivals, Forecast
 
 COUNT = click.IntRange(min=1)
-AMOUNT = click.FloatRange(min=0, min_open=True)
 POLICIES = ("latest-start", "at-once", "batch")
 
 
@@ -24,6 +25,16 @@ def _counts(_context: object, _option: object, text: str) -> tuple[int, ...]:
     return tuple(map(int, counts))
 
 
+def _amount(_context: object, _option: object, value: float | None) -> float | None:
+    """A number above 0, if one was given."""
+    if value is not None and not 0 < value < inf:
+        raise click.BadParameter(f"{value} is not a number above 0")
+    return value
+
+
+_amount_option = partial(click.option, type=float, callback=_amount)
+
+
 @click.command(
     cls=Verb, example="expunge forecast --records 60000 --shards 1,5,20 --slices 1,4 --batch 8"
 )
@@ -32,24 +43,14 @@ def _counts(_context: object, _option: object, text: str) -> tuple[int, ...]:
 @click.option("--shards", metavar="S[,S…]", callback=_counts, default="1", show_default=True)
 @click.option("--slices", metavar="R[,R…]", callback=_counts, default="1", show_default=True)
 @click.option("--epochs", metavar="E", type=COUNT, default=10, show_default=True)
-@click.option(
-    "--batch", metavar="K", type=COUNT, default=1, show_default=True, help="Requests together."
-)
-@click.option("--rate", metavar="N", type=AMOUNT, help="Requests a day: draw them as they come.")
-@click.option(
-    "--deadline", metavar="DAYS", type=AMOUNT, default=30, show_default=True, help="Of a request."
-)
-@click.option(
-    "--days", metavar="DAYS", type=AMOUNT, default=60, show_default=True, help="How long they come."
-)
+@click.option("--batch", metavar="K", type=COUNT, default=1, help="Requests served together.")
+@_amount_option("--rate", metavar="N", help="Requests a day: let them come at random.")
+@_amount_option("--deadline", metavar="DAYS", default=30, help="Of a request; 30 by default.")
+@_amount_option("--days", metavar="DAYS", default=60, help="How long they come; 60 by default.")
 @click.option("--policy", type=click.Choice(POLICIES), default=POLICIES[0], show_default=True)
 @click.option("--workers", metavar="N", type=COUNT, default=1, show_default=True)
-@click.option(
-    "--seconds-per-visit", metavar="X", type=AMOUNT, help="What a visit takes, for hours."
-)
-@click.option(
-    "--metric", metavar="NAME", help="Show how good measured runs of the store were by it."
-)
+@_amount_option("--seconds-per-visit", metavar="X", help="What a visit takes; gives hours.")
+@click.option("--metric", metavar="NAME", help="Show how good trained models were by it.")
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True)
 @pass_call
 def forecast(call: Call, /, run_id: str | None, records: int | None, **how: Any) -> None:

@@ -8,6 +8,8 @@ seconds of one clock. ``docs/explanation/waiting-together.md`` has the proofs.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from unlearn.plan.model import External, Plan, Replay
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -100,6 +102,17 @@ def due(pending: Sequence[Pending], now: float, policy: Policy, workers: int = 1
         rest = policy.safety * duration(merged(left).values(), workers)
         again = left[0].deadline - rest
     return Decision(tuple(each.id for each in waiting if each.id in chosen), again, why)
+
+
+def needs(plan: Plan) -> dict[str, Work]:
+    """What carrying out a plan replays, a run a chain: for a `Pending` whose plan was drafted."""
+    chains: dict[str, Work] = {}
+    for task in plan.tasks:
+        if isinstance(task.work, Replay | External):
+            known = chains.get(task.work.run_id, Work(0, 0))
+            work = Work(known.visits + task.visits, known.seconds + task.seconds)
+            chains[task.work.run_id] = work
+    return chains
 
 
 def merged(requests: Iterable[Pending]) -> dict[str, Work]:

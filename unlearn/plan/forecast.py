@@ -21,6 +21,9 @@ DAY = 86_400.0
 DRAWS = 16
 """How many streams are drawn, where they are short."""
 
+MOST = 1_000_000
+"""How many requests a stream may have."""
+
 WAITING = LatestStart()
 """The policy where none is named."""
 
@@ -100,7 +103,7 @@ def forecast(
     """Forecast one topology with equal cells. Without ``seconds_per_visit`` replays take no time.
 
     Raises:
-        InvalidInputError: there are more cells, or more requests, than records.
+        InvalidInputError: there are more cells or requests than records, or too many to draw.
         ScheduleError: there are too few epochs for so many slices.
     """
     topology = equal(records, shards, slices, epochs)
@@ -179,9 +182,19 @@ def sweep(
 def stream(
     topology: Topology, arrivals: Arrivals, seconds_per_visit: float = 0.0, seed: int = 0
 ) -> Stream:
-    """Draw streams of requests and let the policy serve them; cells stay as large as they are."""
+    """Draw streams of requests and let the policy serve them; cells stay as large as they are.
+
+    Raises:
+        InvalidInputError: there would be more than a million requests.
+    """
+    expected = arrivals.rate * arrivals.days
+    if expected > MOST:
+        raise InvalidInputError(
+            f"{expected:,.0f} requests are too many to draw, one by one",
+            hint=f"ask for fewer days: {MOST / arrivals.rate:.3g} or less",
+        )
     generator = np.random.default_rng(seed)
-    draws = int(np.clip(DRAWS * 600 // max(arrivals.rate * arrivals.days, 1), 2, DRAWS))
+    draws = int(np.clip(DRAWS * 600 // max(expected, 1), 2, DRAWS))
     drawn = [_requests(topology, arrivals, seconds_per_visit, generator) for _ in range(draws)]
     served = [serve(each, arrivals.policy, arrivals.workers) for each in drawn]
     visits = Estimate.of(np.array([sum(start.visits for start in each) for each in served]))

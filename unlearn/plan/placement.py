@@ -71,13 +71,14 @@ def choose(
 def choose_within(
     profile: Profile, steps: Steps, must: NDArray[np.bool_], sizes: NDArray[np.int64], budget: int
 ) -> NDArray[np.bool_]:
-    """As many as fit into ``budget`` bytes, chosen as `choose` does; checkpoints are as good as
-    equally large, and those that ``must`` stay do whatever their size.
+    """As many as fit into ``budget`` bytes, chosen as `choose` does.
+
+    Checkpoints of a run are as good as equally large. Those that ``must`` stay do, and fit.
     """
-    count = max(int(must.sum()), min(len(steps), budget // max(int(sizes.min(initial=1)), 1)))
+    count = int((np.sort(sizes).cumsum() <= budget).sum())
     while True:
-        kept = choose(profile, steps, must, count)
-        if sizes[kept].sum() <= budget or count == must.sum():
+        kept = choose(profile, steps, must, max(count, int(must.sum())))
+        if sizes[kept].sum() <= budget or count <= must.sum():
             return kept
         count -= 1
 

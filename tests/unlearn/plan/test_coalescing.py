@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.catalogue import tables
 from unlearn.plan.coalescing import (
     AtOnce,
     LatestStart,
@@ -19,8 +21,11 @@ from unlearn.plan.coalescing import (
     due,
     duration,
     merged,
+    needs,
 )
+from unlearn.plan.planner import draft
 from unlearn.plan.serving import Start, least_visits, serve
+from unlearn.request.lifecycle import accept
 
 SHORT = 2**-10
 """Seconds of a replay that is short beside windows of whole seconds."""
@@ -196,6 +201,34 @@ def test_a_dear_request_that_is_due_later_stays_pending_and_a_near_one_joins() -
     assert due([cheap, near, dear], 10, LatestStart()).start == ("cheap", "near")
     assert due([cheap, near, dear], 10, LatestStart(pull=0)).start == ("cheap",)
     assert due([cheap, near, dear], 10, LatestStart(pull=1)).start == ("cheap", "dear", "near")
+
+
+def test_drafted_plans_say_what_pending_requests_need(trained: Any) -> None:
+    """Two people of different shards, one of whom must be forgotten by tomorrow."""
+    plans = {}
+    for number in range(24):
+        request = accept(trained, "subject", [f"person-{number:02d}"])
+        assert isinstance(request, tables.Request)
+        plans[request.id] = draft(trained, [request.id])
+        if len({run for plan in plans.values() for run in needs(plan)}) == 2:
+            break
+    day = 86_400.0
+    urgent, *_ = plans
+    waiting = [
+        Pending(each, 0, day if each == urgent else 30 * day, needs(plan))
+        for each, plan in plans.items()
+    ]
+    for each in waiting:
+        assert each.visits == plans[each.id].visits
+    assert due(waiting, 0, LatestStart()).start == ()
+    decision = due(waiting, day, LatestStart())
+    assert decision.start[0] == urgent
+    *others, elsewhere = plans
+    assert set(decision.start) <= set(others)
+    assert decision.at is not None
+    plan = draft(trained, decision.start)
+    together = needs(plan)
+    assert together.keys() == needs(plans[urgent]).keys() != needs(plans[elsewhere]).keys()
 
 
 def test_other_policies_start_all_that_wait() -> None:

@@ -84,7 +84,7 @@ def test_a_budget_in_bytes_keeps_as_many_as_fit(
     sizes = np.full(len(steps), 100)
     kept = choose_within(profile, steps, must, sizes, budget)
     assert (kept == choose(profile, steps, must, max(budget // 100, int(must.sum())))).all()
-    uneven = sizes + np.arange(len(steps))
+    uneven = sizes + np.arange(len(steps))[::-1]
     kept = choose_within(profile, steps, must, uneven, budget)
     assert kept[must].all()
     assert uneven[kept].sum() <= max(budget, uneven[must].sum())
