@@ -7,6 +7,7 @@ seconds of one clock. ``docs/explanation/waiting-together.md`` has the proofs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from unlearn.plan.model import External, Plan, Replay
 
@@ -141,9 +142,10 @@ def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
     must = [each for each in waiting if each.deadline <= until]
     chosen = {each.id for each in must}
     chains = merged(must)
-    for each in sorted(waiting[len(must) :], key=lambda one: one.visits):
+    priced = [(each.visits, each) for each in waiting[len(must) :]]
+    for visits, each in sorted(priced, key=itemgetter(0)):
         added = _added(chains, each)
-        if not added or added < pull * each.visits:
+        if not added or added < pull * visits:
             chosen.add(each.id)
             _merge(chains, each)
     return chosen
@@ -151,10 +153,11 @@ def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
 
 def _added(chains: Mapping[str, Work], request: Pending) -> float:
     """The visits that a request adds to what is replayed anyway."""
-    return sum(
-        max(0.0, work.visits - chains[chain].visits) if chain in chains else work.visits
-        for chain, work in request.chains.items()
-    )
+    added = 0.0
+    for chain, work in request.chains.items():
+        replayed = chains[chain].visits if chain in chains else 0.0
+        added += max(work.visits - replayed, 0.0)
+    return added
 
 
 def _merge(chains: dict[str, Work], request: Pending) -> None:

@@ -21,6 +21,9 @@ DAY = 86_400.0
 DRAWS = 16
 """How many streams are drawn, where they are short."""
 
+DRAWN = 200_000
+"""Requests times shards of all streams, where they are long: what a few seconds allow."""
+
 MOST = 1_000_000
 """How many requests a stream may have."""
 
@@ -194,7 +197,7 @@ def stream(
             hint=f"ask for fewer days: {MOST / arrivals.rate:.3g} or less",
         )
     generator = np.random.default_rng(seed)
-    draws = int(np.clip(DRAWS * 600 // max(expected, 1), 2, DRAWS))
+    draws = int(np.clip(DRAWN / max(expected * len(topology.sizes), 1), 2, DRAWS))
     drawn = [_requests(topology, arrivals, seconds_per_visit, generator) for _ in range(draws)]
     served = [serve(each, arrivals.policy, arrivals.workers) for each in drawn]
     visits = Estimate.of(np.array([sum(start.visits for start in each) for each in served]))
