@@ -33,6 +33,7 @@ from storage.catalogue import tables
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.worker import Options
+from unlearn.plan.cost import batch_points
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
@@ -140,7 +141,7 @@ def together(shards: int, draws: int = 2_000) -> list[dict[str, float]]:
     for k in TOGETHER:
         hit = [len(np.unique(draw.integers(0, shards, k))) for _ in range(draws)]
         measured = count * float(np.mean(hit)) / shards - k
-        formula = count * (1 - (1 - 1 / shards) ** k) - k
+        formula = batch_points(count, shards, k)
         results.append(
             {
                 "shards": shards,

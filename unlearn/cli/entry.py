@@ -14,6 +14,7 @@ from unlearn.cli.dataset import dataset
 from unlearn.cli.demo import demo
 from unlearn.cli.exits import BY_CODE, Exit
 from unlearn.cli.export import export
+from unlearn.cli.forecast import forecast
 from unlearn.cli.lineage import lineage
 from unlearn.cli.model import model
 from unlearn.cli.output import JsonOutput, Output, TableOutput
@@ -116,6 +117,7 @@ for _each in (
     export,
     lineage,
     sql,
+    forecast,
     request,
     cancel,
     retry,

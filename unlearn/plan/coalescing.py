@@ -7,6 +7,9 @@ seconds of one clock. ``docs/explanation/waiting-together.md`` has the proofs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+
+from unlearn.plan.model import External, Plan, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,17 @@ def due(pending: Sequence[Pending], now: float, policy: Policy, workers: int = 1
     return Decision(tuple(each.id for each in waiting if each.id in chosen), again, why)
 
 
+def needs(plan: Plan) -> dict[str, Work]:
+    """What carrying out a plan replays, a run a chain: for a `Pending` whose plan was drafted."""
+    chains: dict[str, Work] = {}
+    for task in plan.tasks:
+        if isinstance(task.work, Replay | External):
+            known = chains.get(task.work.run_id, Work(0, 0))
+            work = Work(known.visits + task.visits, known.seconds + task.seconds)
+            chains[task.work.run_id] = work
+    return chains
+
+
 def merged(requests: Iterable[Pending]) -> dict[str, Work]:
     """What serves all of these at once: each chain from the earliest restart that one needs."""
     chains: dict[str, Work] = {}
@@ -128,9 +142,10 @@ def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
     must = [each for each in waiting if each.deadline <= until]
     chosen = {each.id for each in must}
     chains = merged(must)
-    for each in sorted(waiting, key=lambda one: one.visits):
+    priced = [(each.visits, each) for each in waiting[len(must) :]]
+    for visits, each in sorted(priced, key=itemgetter(0)):
         added = _added(chains, each)
-        if each.id not in chosen and (not added or added < pull * each.visits):
+        if not added or added < pull * visits:
             chosen.add(each.id)
             _merge(chains, each)
     return chosen
@@ -138,13 +153,15 @@ def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
 
 def _added(chains: Mapping[str, Work], request: Pending) -> float:
     """The visits that a request adds to what is replayed anyway."""
-    return sum(
-        max(0.0, work.visits - chains[chain].visits) if chain in chains else work.visits
-        for chain, work in request.chains.items()
-    )
+    added = 0.0
+    for chain, work in request.chains.items():
+        replayed = chains[chain].visits if chain in chains else 0.0
+        added += max(work.visits - replayed, 0.0)
+    return added
 
 
 def _merge(chains: dict[str, Work], request: Pending) -> None:
     for chain, work in request.chains.items():
-        known = chains.get(chain, work)
-        chains[chain] = Work(max(known.visits, work.visits), max(known.seconds, work.seconds))
+        known = chains.setdefault(chain, work)
+        if work.visits > known.visits or work.seconds > known.seconds:
+            chains[chain] = Work(max(known.visits, work.visits), max(known.seconds, work.seconds))

@@ -7,6 +7,7 @@ over all epochs. Restarts are at slice ends.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +74,23 @@ class Topology:
         return np.multiply(self.stages, np.array(self.epochs, np.int64))
 
     @property
+    def slices(self) -> int:
+        """R."""
+        return len(self.epochs)
+
+    @property
+    def left(self) -> NDArray[np.int64]:
+        """The visits of each shard from the beginning of each stage on, and of none: (S, R + 1)."""
+        return np.pad(self.work[:, ::-1].cumsum(axis=1)[:, ::-1], ((0, 0), (0, 1)))
+
+    @property
     def visits(self) -> int:
         """The visits of a full training."""
         return int(self.work.sum())
+
+    def cells(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The cell of each record, where records are numbered cell by cell, and so are cells."""
+        return np.searchsorted(self.sizes.cumsum(), records, side="right")
 
 
 def equal(records: int, shards: int, slices: int, epochs: int) -> Topology:
@@ -122,16 +137,17 @@ def sequential_visits(topology: Topology, requests: int) -> float:
 def pareto(costs: Sequence[Sequence[float]]) -> list[bool]:
     """Which of these are on the front: none other is as low everywhere, and lower somewhere.
 
+    What is NaN is not known, and not compared.
+
     >>> pareto([(1, 3), (2, 2), (2, 3)])
     [True, True, False]
     """
-    return [
-        not any(
-            other != each and all(a <= b for a, b in zip(other, each, strict=True))
-            for other in costs
-        )
-        for each in costs
-    ]
+    return [not any(_beats(other, each) for other in costs) for each in costs]
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    known = [(a, b) for a, b in zip(one, other, strict=True) if not (isnan(a) or isnan(b))]
+    return all(a <= b for a, b in known) and any(a < b for a, b in known)
 
 
 def _own(topology: Topology) -> float:

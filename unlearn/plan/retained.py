@@ -1,6 +1,7 @@
 """What the retained records cost: visits a segment, exact, and expected seconds as recorded."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.version import Version, contains, open_version
-from lineage.schedule import Division, Records
+from lineage.schedule import Division, Records, Schedule
 from lineage.store import Store
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
@@ -37,8 +38,9 @@ def retained_visits(
     left = _Left(store, session, forget)
     visits: dict[str, int] = {}
     for run_id, of_run in groupby(wanted, itemgetter(0)):
-        sizes = left.sizes(run_id)
-        visits.update((name, int(sizes[first:step].sum())) for _, name, first, step in of_run)
+        found = left.of(run_id)
+        for _, name, first, step in of_run:
+            visits[name] = 0 if found is None else int(found.sizes[first:step].sum())
     return visits
 
 
@@ -48,6 +50,24 @@ def seconds(checkpoints: Iterable[CheckpointFacts]) -> float:
     An upper estimate: the forgotten records' share of the time is not taken off.
     """
     return round(sum(each.seconds for each in checkpoints), 3)
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What a run trains on without the forgotten; ``sizes`` (T,) counts the records of each step.
+
+    Steps below ``min_batch`` have none. ``records`` are those of the run's shard.
+    """
+
+    version: Version
+    records: Records
+    schedule: Schedule
+    sizes: NDArray[np.int64]
+
+
+def retained(store: Store, session: Session, run_id: str, forget: Positions) -> Retained | None:
+    """A run without the forgotten positions; None where it takes no step."""
+    return _Left(store, session, forget).of(run_id)
 
 
 class _Left:
@@ -62,15 +82,16 @@ class _Left:
         self.versions: dict[str, Version] = {}
         self.shards: dict[tuple[str, Division], list[Records]] = {}
 
-    def sizes(self, run_id: str) -> NDArray[np.int64]:
-        """Records a step of a run, with steps below ``min_batch`` as zero: (steps,)."""
+    def of(self, run_id: str) -> Retained | None:
+        """What a run trains on; None where it takes no step."""
         spec = RunSpec.model_validate(self.specifications[run_id])
         if spec.train is None:
-            return np.empty(0, np.int64)
+            return None
         version = self._version(self.inputs[run_id, spec.train])
         schedule = schedule_of(self.store, run_id, spec, version.salt)
-        sizes = schedule.sizes(self._records(version, spec))
-        return np.where(sizes < spec.min_batch, 0, sizes)
+        records = self._records(version, spec)
+        sizes = schedule.sizes(records)
+        return Retained(version, records, schedule, np.where(sizes < spec.min_batch, 0, sizes))
 
     def _version(self, version_id: str) -> Version:
         if version_id not in self.versions:

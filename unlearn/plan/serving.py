@@ -1,6 +1,7 @@
 """Serving a whole stream of requests: as a policy does, and as hindsight would have."""
 
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
@@ -25,14 +26,14 @@ def serve(requests: Sequence[Pending], policy: Policy, workers: int = 1) -> tupl
     """
     coming = sorted(requests, key=lambda each: -each.arrived)
     longest = duration(merged(requests).values(), workers) if requests else 0.0
-    waiting: dict[str, Pending] = {}
+    queue = _Queue(policy)
     starts: list[Start] = []
     now = -inf
-    while coming or waiting:
-        now = _admit(coming, waiting, now, policy, longest)
-        decision = due(tuple(waiting.values()), now, policy, workers)
+    while coming or queue.alike:
+        now = _admit(coming, queue, now, policy, longest)
+        decision = due(queue.first, now, policy, workers)
         if decision.start:
-            starts.append(_started([waiting.pop(each) for each in decision.start], now, workers))
+            starts.append(_started(queue.take(decision.start), now, workers))
             now = starts[-1].end
         else:
             assert decision.at is not None
@@ -40,32 +41,55 @@ def serve(requests: Sequence[Pending], policy: Policy, workers: int = 1) -> tupl
     return tuple(starts)
 
 
+class _Queue:
+    """What waits. Requests that need the same are served together, so the most urgent speaks."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.alike: dict[object, list[Pending]] = {}
+        self._counts = isinstance(policy, MaximumBatch)
+
+    @property
+    def first(self) -> list[Pending]:
+        """The most urgent of each kind."""
+        return [kind[0] for kind in self.alike.values()]
+
+    def add(self, request: Pending) -> None:
+        """Let a request wait; where the policy counts them, each is of its own kind."""
+        need = request.id if self._counts else frozenset(request.chains.items())
+        insort(self.alike.setdefault(need, []), request, key=lambda each: (each.deadline, each.id))
+
+    def take(self, ids: Iterable[str]) -> list[Pending]:
+        """The requests of these kinds, which wait no more."""
+        kinds = {kind[0].id: need for need, kind in self.alike.items()}
+        return [each for name in ids for each in self.alike.pop(kinds[name])]
+
+
 def _admit(
-    coming: list[Pending], waiting: dict[str, Pending], now: float, policy: Policy, longest: float
+    coming: list[Pending], queue: _Queue, now: float, policy: Policy, longest: float
 ) -> float:
     """Take in what has arrived by now, and what will arrive before anything can be due."""
-    if not waiting:
+    if not queue.alike:
         now = max(now, coming[-1].arrived)
-    earliest = min((each.deadline for each in waiting.values()), default=inf)
+    earliest = min((each.deadline for each in queue.first), default=inf)
     while coming:
         arrival = coming[-1]
         earliest = min(earliest, arrival.deadline)
-        if arrival.arrived > now and not _quiet(policy, earliest, arrival, waiting, longest):
-            break
-        waiting[arrival.id] = coming.pop()
-        now = max(now, arrival.arrived)
+        if arrival.arrived > now:
+            if not _quiet(policy, earliest, arrival.arrived, len(queue.alike) + 1, longest):
+                break
+            now = arrival.arrived
+        queue.add(coming.pop())
     return now
 
 
-def _quiet(
-    policy: Policy, earliest: float, arrival: Pending, waiting: dict[str, Pending], longest: float
-) -> bool:
-    """Whether nothing is due when this arrives, however much of everything waits."""
-    if isinstance(policy, AtOnce):
-        return False
-    if isinstance(policy, MaximumBatch) and len(waiting) + 1 >= policy.size:
-        return False
-    return earliest - policy.safety * longest > arrival.arrived
+def _quiet(policy: Policy, earliest: float, now: float, waiting: int, longest: float) -> bool:
+    """Whether nothing can be due now, however much of everything waits."""
+    match policy:
+        case AtOnce():
+            return False
+        case MaximumBatch(size=size) if waiting >= size:
+            return False
+    return earliest - policy.safety * longest > now
 
 
 def _started(batch: list[Pending], now: float, workers: int) -> Start:

@@ -33,15 +33,9 @@ def simulated_visits(topology: Topology, requests: int, seed: int = 0) -> Estima
     shards, slices = topology.sizes.shape
     draws = int(np.clip(CELLS // max(requests, shards), 8, 20_000))
     generator = np.random.default_rng(seed)
-    hit = _cells(topology, generator.integers(0, topology.records, (draws, requests)))
+    hit = topology.cells(generator.integers(0, topology.records, (draws, requests)))
     earliest = np.full((draws, shards), slices)
     np.minimum.at(earliest, (np.arange(draws)[:, None], hit // slices), hit % slices)
-    left = np.pad(topology.work[:, ::-1].cumsum(axis=1)[:, ::-1], ((0, 0), (0, 1)))
-    repeated = left[np.arange(shards), earliest].sum(axis=1)
+    repeated = topology.left[np.arange(shards), earliest].sum(axis=1)
     own = np.cumsum(topology.epochs[::-1])[::-1][hit % slices].sum(axis=1)
     return Estimate.of(repeated - own)
-
-
-def _cells(topology: Topology, records: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cell of each record, where they are numbered cell by cell."""
-    return np.searchsorted(topology.sizes.cumsum(), records, side="right")

@@ -268,7 +268,7 @@ def test_a_plan_that_has_begun_to_destroy_can_only_be_finished(trained, planned,
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(purge, "_destroy", crash)
+        patch.setattr(purge, "destroy", crash)
         trained("apply", planned, *DEBUG, status=1)
     refused = trained("cancel", planned, status=5)
     assert "has begun to purge" in refused.err

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.catalogue import tables
 from unlearn.plan.coalescing import (
     AtOnce,
     LatestStart,
@@ -19,8 +21,11 @@ from unlearn.plan.coalescing import (
     due,
     duration,
     merged,
+    needs,
 )
+from unlearn.plan.planner import draft
 from unlearn.plan.serving import Start, least_visits, serve
+from unlearn.request.lifecycle import accept
 
 SHORT = 2**-10
 """Seconds of a replay that is short beside windows of whole seconds."""
@@ -101,7 +106,9 @@ def crowds(draw: st.DrawFn) -> tuple[list[Pending], int]:
     """Requests of several chains, with windows of four times what replaying everything takes."""
     workers = draw(st.integers(1, 3))
     works = st.builds(Work, st.integers(1, 9).map(float), st.integers(1, 20).map(float))
-    needs = st.dictionaries(st.sampled_from("abcd"), works, min_size=1)
+    needs = st.sampled_from(
+        draw(st.lists(st.dictionaries(st.sampled_from("abcd"), works, min_size=1), min_size=1))
+    )
     asked = [
         Pending(f"r{n}", float(draw(st.integers(0, 400))), 0.0, chains)
         for n, chains in enumerate(draw(st.lists(needs, min_size=1, max_size=12)))
@@ -137,8 +144,9 @@ def test_every_request_is_served_once_and_before_its_deadline(
         assert before.end <= after.at
     for start in starts:
         assert all(each.arrived <= start.at for each in start.requests)
-        assert start.visits == sum(w.visits for w in merged(start.requests).values())
-        assert start.end == start.at + duration(merged(start.requests).values(), workers)
+        works = merged(start.requests).values()
+        assert start.visits == sum(work.visits for work in works)
+        assert start.end - start.at == pytest.approx(duration(works, workers))
         assert all(start.end <= each.deadline for each in start.requests)
 
 
@@ -166,8 +174,10 @@ def test_moments_that_cannot_matter_are_passed_over(
     crowd: tuple[list[Pending], int], policy: Policy
 ) -> None:
     stream, workers = crowd
-    served = [(s.at, {each.id for each in s.requests}) for s in serve(stream, policy, workers)]
-    assert served == asked_at_every_moment(stream, policy, workers)
+    served = serve(stream, policy, workers)
+    asked = asked_at_every_moment(stream, policy, workers)
+    assert [{each.id for each in start.requests} for start in served] == [ids for _, ids in asked]
+    assert [start.at for start in served] == pytest.approx([at for at, _ in asked])
 
 
 def test_nothing_starts_before_the_answer_said() -> None:
@@ -191,6 +201,34 @@ def test_a_dear_request_that_is_due_later_stays_pending_and_a_near_one_joins() -
     assert due([cheap, near, dear], 10, LatestStart()).start == ("cheap", "near")
     assert due([cheap, near, dear], 10, LatestStart(pull=0)).start == ("cheap",)
     assert due([cheap, near, dear], 10, LatestStart(pull=1)).start == ("cheap", "dear", "near")
+
+
+def test_drafted_plans_say_what_pending_requests_need(trained: Any) -> None:
+    """Two people of different shards, one of whom must be forgotten by tomorrow."""
+    plans = {}
+    for number in range(24):
+        request = accept(trained, "subject", [f"person-{number:02d}"])
+        assert isinstance(request, tables.Request)
+        plans[request.id] = draft(trained, [request.id])
+        if len({run for plan in plans.values() for run in needs(plan)}) == 2:
+            break
+    day = 86_400.0
+    urgent, *_ = plans
+    waiting = [
+        Pending(each, 0, day if each == urgent else 30 * day, needs(plan))
+        for each, plan in plans.items()
+    ]
+    for each in waiting:
+        assert each.visits == plans[each.id].visits
+    assert due(waiting, 0, LatestStart()).start == ()
+    decision = due(waiting, day, LatestStart())
+    assert decision.start[0] == urgent
+    *others, elsewhere = plans
+    assert set(decision.start) <= set(others)
+    assert decision.at is not None
+    plan = draft(trained, decision.start)
+    together = needs(plan)
+    assert together.keys() == needs(plans[urgent]).keys() != needs(plans[elsewhere]).keys()
 
 
 def test_other_policies_start_all_that_wait() -> None:

@@ -139,7 +139,8 @@ def test_any_cells_cost_what_the_general_formulas_say(
 ) -> None:
     """The real cells are not equal, nor are the epochs of their stages."""
     real = measured(mnist, shards, slices)
-    topology = Topology(cells(mnist.placement, SALT, shards, slices), stage_epochs(EPOCHS, slices))
+    counts = cells(mnist, SALT, Division(shards, slices))
+    topology = Topology(counts, stage_epochs(EPOCHS, slices))
     assert topology.visits == real.total.sum()
     together = np.mean([real.together(each) for each in drawn(10_000, requests)])
     assert together == pytest.approx(batch_visits(topology, requests), rel=0.01)
