@@ -209,14 +209,14 @@ def _schedules(
         if wanted != Wanted():
             raise ScheduleError(
                 "a run that takes no step has no records to spread over shards and slices",
-                hint="leave --shards and --slices out, or train on a dataset",
+                hint="leave out what divides records, or train on a dataset",
             )
         return [NoStepsSpec(seed=recipe.seed)]
     if recipe.schedule == "recorded":
         if wanted != Wanted() or not isinstance(recipe.epochs, int):
             raise ScheduleError(
                 "an order that is drawn over all records isolates no shards and no slices",
-                hint="leave --schedule recorded out, or --shards and --slices",
+                hint="leave --schedule recorded out, or what divides the records",
             )
         present = len(version.present.records)
         return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]

@@ -34,7 +34,7 @@ def in_shard(asked: Selection, version: Version, spec: RunSpec) -> NDArray[np.bo
     Where the run places records by a risk, an input without that column is spread evenly.
     """
     division = spec.schedule.division
-    if division.risk and all(each.name != division.risk.column for each in version.columns):
+    if division.risk is not None and not version.numbers(division.risk.column):
         division = replace(division, risk=None)
     inside: NDArray[np.bool_] = division.shard_of(asked, version.salt) == spec.schedule.shard
     return inside

@@ -14,11 +14,8 @@ from lineage.schedule.placement import round2
 from lineage.schedule.risk import check_thresholds, thresholds_of
 from lineage.store import Store
 from storage.catalogue import tables
-from storage.intake import ColumnKind
 
 Cells = tuple[tuple[int, ...], ...]
-
-NUMBERS = (ColumnKind.BOOL, ColumnKind.INTEGER, ColumnKind.REAL, ColumnKind.REAL32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +93,14 @@ def risks_of(version: Version, name: str) -> NDArray[np.float64]:
         PlacementError: it holds no numbers, something else than probabilities, or different ones
             for records of one subject. Rows are counted from 1, over all files.
     """
-    kinds = {column.name: column.kind for column in version.columns}
-    if name in kinds and kinds[name] not in NUMBERS:
+    records = version.present.records
+    cells = records.column(name)
+    if not version.numbers(name):
         raise PlacementError(
-            f"column {name!r} holds {kinds[name]}, and a risk is a number from 0 to 1",
+            f"column {name!r} holds no numbers, and a risk is one from 0 to 1",
             hint="name the column that has each record's probability of deletion",
         )
-    records = version.present.records
-    risks = records.column(name).astype(np.float64)
+    risks = cells.astype(np.float64)
     rows = records.positions + 1
     strange = rows[~((risks >= 0) & (risks <= 1))]
     if len(strange):

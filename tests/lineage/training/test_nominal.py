@@ -80,7 +80,7 @@ def risky(tally: Any, store: Any, workshop: Any, risk: Any) -> Any:
         (lambda row: -0.1 if row < 6 else 0.5, "no probability in rows 1, 2, 3 and 2 more$"),
         (lambda row: "" if row == 9 else 0.5, "no probability in row 9$"),
         (lambda row: 0.2 if row == 25 else 0.5, "one subject: see row 25$"),
-        (lambda row: "often" if row % 2 else "seldom", "holds category"),
+        (lambda row: "often" if row % 2 else "seldom", "holds no numbers"),
     ],
 )
 def test_a_column_that_is_no_risk_is_refused_by_row_numbers(
