@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lineage.store import Store
 from storage.catalogue import tables
 from unlearn.errors import StalePlanError
-from unlearn.plan.coalescing import AtOnce, Decision, LatestStart, MaximumBatch, Pending, Work, due
+from unlearn.plan.coalescing import AtOnce, Decision, LatestStart, MaximumBatch, Pending, due, needs
 from unlearn.plan.coalescing import Policy as Rule
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Plan
@@ -106,13 +106,7 @@ def _alike(requests: Sequence[tables.Request]) -> list[Pending]:
 
 def _alone(store: Store, request: tables.Request, policy: Policy) -> Pending:
     """A request with what it would cost by itself, run by run."""
-    chains: dict[str, Work] = {}
-    for task in draft(store, [request.id]).tasks:
-        if task.work.kind == "replay" or task.work.kind == "external":
-            known = chains.get(task.work.run_id, Work(0, 0))
-            chains[task.work.run_id] = Work(
-                known.visits + task.visits, known.seconds + task.seconds
-            )
+    chains = needs(draft(store, [request.id]))
     last = NEVER
     if request.due_at is not None:
         last = request.due_at - timedelta(hours=policy.margin_hours)

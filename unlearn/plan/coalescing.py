@@ -7,6 +7,7 @@ seconds of one clock. ``docs/explanation/waiting-together.md`` has the proofs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import itemgetter
 
 from unlearn.plan.model import External, Plan, Replay
@@ -86,17 +87,18 @@ def due(pending: Sequence[Pending], now: float, policy: Policy, workers: int = 1
         return Decision((), None, "nothing is pending")
     match policy:
         case AtOnce():
-            return _everything(waiting, "nothing waits")
+            return Decision(tuple(each.id for each in waiting), None, "nothing waits")
         case MaximumBatch(size=size) if len(waiting) >= size:
-            return _everything(waiting, f"{len(waiting)} requests make a batch of {size}")
-    span = policy.safety * duration(merged(waiting).values(), workers)
-    latest = waiting[0].deadline - span
-    if now < latest:
-        return Decision((), latest, f"everything pending can wait for {waiting[0].id}")
-    why = f"{waiting[0].id} can wait no longer"
-    if isinstance(policy, MaximumBatch):
-        return _everything(waiting, why)
-    chosen = _joined(waiting, now + 2 * span, policy.pull)
+            why, until, pull = f"{len(waiting)} requests make a batch of {size}", now, inf
+        case _:
+            span = policy.safety * duration(merged(waiting).values(), workers)
+            latest = waiting[0].deadline - span
+            if now < latest:
+                return Decision((), latest, f"everything pending can wait for {waiting[0].id}")
+            why, until = f"{waiting[0].id} can wait no longer", now + 2 * span
+            pull = policy.pull if isinstance(policy, LatestStart) else inf
+    room = (waiting[0].deadline - now) / policy.safety
+    chosen = _joined(waiting, max(until, waiting[0].deadline), pull, room, workers)
     left = [each for each in waiting if each.id not in chosen]
     again = None
     if left:
@@ -133,21 +135,25 @@ def duration(works: Iterable[Work], workers: int) -> float:
     return sum(seconds) / workers + (1 - 1 / workers) * longest
 
 
-def _everything(waiting: Sequence[Pending], why: str) -> Decision:
-    return Decision(tuple(each.id for each in waiting), None, why)
+def _joined(
+    waiting: Sequence[Pending], until: float, pull: float, room: float, workers: int
+) -> set[str]:
+    """Those that are due by then, and those that join them, cheapest first, at a low price.
 
-
-def _joined(waiting: Sequence[Pending], until: float, pull: float) -> set[str]:
-    """Those that are due by then, and those that join them, cheapest first, at a low price."""
+    None joins that would make the others take longer than there is ``room``, in seconds.
+    """
     must = [each for each in waiting if each.deadline <= until]
     chosen = {each.id for each in must}
     chains = merged(must)
+    room = max(room, duration(chains.values(), workers))
     priced = [(each.visits, each) for each in waiting[len(must) :]]
     for visits, each in sorted(priced, key=itemgetter(0)):
-        added = _added(chains, each)
-        if not added or added < pull * visits:
+        added, more = _added(chains, each), dict(chains)
+        _merge(more, each)
+        fits = duration(more.values(), workers) <= room
+        if fits and (not added or added < pull * visits):
             chosen.add(each.id)
-            _merge(chains, each)
+            chains = more
     return chosen
 
 

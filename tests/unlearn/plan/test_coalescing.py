@@ -203,6 +203,14 @@ def test_a_dear_request_that_is_due_later_stays_pending_and_a_near_one_joins() -
     assert due([cheap, near, dear], 10, LatestStart(pull=1)).start == ("cheap", "dear", "near")
 
 
+def test_nothing_joins_that_would_make_what_is_due_late() -> None:
+    urgent = Pending("urgent", 0, 100, {"c": Work(1, 6)})
+    slow = Pending("slow", 90, 300, {"c": Work(1, 19)})
+    for policy in (LatestStart(pull=1), MaximumBatch(3), MaximumBatch(2)):
+        assert due([urgent, slow], 90, policy).start == ("urgent",)
+    assert due([urgent, slow], 70, MaximumBatch(2)).start == ("urgent", "slow")
+
+
 def test_drafted_plans_say_what_pending_requests_need(trained: Any) -> None:
     """Two people of different shards, one of whom must be forgotten by tomorrow."""
     plans = {}
@@ -231,12 +239,12 @@ def test_drafted_plans_say_what_pending_requests_need(trained: Any) -> None:
     assert together.keys() == needs(plans[urgent]).keys() != needs(plans[elsewhere]).keys()
 
 
-def test_other_policies_start_all_that_wait() -> None:
+def test_other_policies_start_all_that_wait_but_what_would_make_others_late() -> None:
     waiting = [pending("x", 0, 90), pending("y", 1, 60, chain="b")]
     assert due(waiting, 2, AtOnce()).start == ("y", "x")
     assert due(waiting, 2, MaximumBatch(3)).start == ()
     assert due(waiting, 2, MaximumBatch(2)).start == ("y", "x")
-    assert due(waiting, 60, MaximumBatch(3)).start == ("y", "x")
+    assert due(waiting, 60, MaximumBatch(3)).start == ("y",)
     assert due([], 0, AtOnce()).at is None
 
 
