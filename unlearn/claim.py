@@ -44,8 +44,9 @@ class Evidence(_Frozen):
     reproduced; ``environments`` name what differs between the original execution and the replays;
     ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
     order which was drawn when the forgotten records were still there, and ``idle`` those that were
-    given no record at all. ``external`` runs were trained by their owner's command; ``incomplete``
-    ones were given records that no dataset holds.
+    given no record at all. ``adaptive`` requests came after a model was published. ``external``
+    runs were trained by their owner's command; ``incomplete`` ones were given records that no
+    dataset holds.
     """
 
     tainted: tuple[str, ...]
@@ -58,6 +59,7 @@ class Evidence(_Frozen):
     nominal: dict[str, tuple[int, ...]]
     drawn: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    adaptive: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
 
@@ -146,6 +148,7 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
         "nominal sizes frozen at the first train": sizes,
         "order_drawn_with_forgotten": ", ".join(evidence.drawn),
         "learned from no record": ", ".join(evidence.idle),
+        "may depend on a model that was published": ", ".join(evidence.adaptive),
         "source that is not as recorded": ", ".join(evidence.changed),
     }
     return tuple(f"{what}: {which}" for what, which in caveats.items() if which)

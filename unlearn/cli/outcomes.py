@@ -161,7 +161,8 @@ class Replaced(_Answer):
 class Applied(_Answer):
     """What came of a plan; digests are of the last replacement, None if nothing was replaced.
 
-    ``retired`` are the models of which no member is left.
+    ``retired`` are the models of which no member is left. ``held`` versions took over no alias:
+    what their canaries found, by version.
     """
 
     plan: str
@@ -178,6 +179,7 @@ class Applied(_Answer):
     interim: tuple[str, ...]
     versions: tuple[Replaced, ...]
     retired: tuple[str, ...]
+    held: Mapping[str, str]
     residuals: tuple[Mapping[str, str], ...]
 
     @classmethod
@@ -201,6 +203,7 @@ class Applied(_Answer):
             interim=tuple(each["version"] for each in _of_kind(results, "interim")),
             versions=versions,
             retired=tuple(results["publish"].get("retired", ())),
+            held=results["publish"].get("held", {}),
             residuals=tuple(purge["residuals"]),
         )
 

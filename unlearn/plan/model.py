@@ -86,6 +86,14 @@ class Aggregate(_Frozen):
     left_out: dict[int, str] = Field(default_factory=dict)
 
 
+class Canary(_Frozen):
+    """Measure what an aggregate task put together beside the version that it is to replace."""
+
+    kind: Literal["canary"] = "canary"
+    version_id: str
+    aggregate: str
+
+
 class Kept(_Frozen):
     """A clean checkpoint that stays a member."""
 
@@ -125,7 +133,7 @@ class Purge(_Frozen):
 
 
 Work = Annotated[
-    Probe | Interim | Transform | Replay | External | Aggregate | Check | Publish | Purge,
+    Probe | Interim | Transform | Replay | External | Aggregate | Canary | Check | Publish | Purge,
     Field(discriminator="kind"),
 ]
 

@@ -99,6 +99,8 @@ class World:
     """Segments that records of any accepted request reached: they do not come out as recorded."""
     transforms: Mapping[str, TransformFacts] = field(default_factory=dict)
     """Those that do not come out as they did, in the order in which they were executed."""
+    canaries: frozenset[str] = frozenset()
+    """The names of models whose replacements are measured."""
 
     def sources(self, checkpoint: CheckpointFacts) -> tuple[str, ...]:
         """The checkpoints that one descends from directly, or by rows that have to be made anew."""
@@ -117,6 +119,9 @@ def world(
     ``stale`` are the transforms that do not come out as they did, in order.
     """
     fits = select(tables.Fit.id).where(tables.Fit.purged_at.is_(None))
+    watched = select(tables.Model.name).join(
+        tables.Canary, tables.Canary.model_id == tables.Model.id
+    )
     makers = Makers(session, stale, impact.closure.taught)
     return World(
         _checkpoints(session, impact, retained),
@@ -125,6 +130,7 @@ def world(
         tuple(fit for fit in session.scalars(fits) if fit in impact.fits),
         frozenset(retained),
         makers.facts(),
+        frozenset(session.scalars(watched)),
     )
 
 

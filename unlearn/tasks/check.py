@@ -80,6 +80,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             changed=tuple(_changed(session, restarts)),
             held=tuple(sorted(_held(session) & (affected | set(plan.affected.versions)))),
             nominal={run: _nominal(session, run) for run in restarts},
+            adaptive=plan.adaptive,
             external=tuple(external),
             incomplete=incomplete_runs(session, decoded(plan.forget)),
             drawn=tuple(run for run in restarts if recording_of(session, run) is not None),

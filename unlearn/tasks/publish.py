@@ -17,6 +17,8 @@ from unlearn.plan.model import Publish
 def execute(context: Context) -> dict[str, Any]:
     """Publish every aggregate, once; take models out of use of which nothing is left.
 
+    Aliases of what a canary found too much worse name nothing any more: somebody may promote it.
+
     Raises:
         VerificationFailedError: the check did not pass; nothing is published and nothing purged.
     """
@@ -28,11 +30,22 @@ def execute(context: Context) -> dict[str, Any]:
         )
     work = context.task.work
     assert isinstance(work, Publish)
-    made = [result for task, result in context.results.items() if task.startswith("aggregate-")]
+    made = _of_kind(context, "aggregate")
+    held = {each["version"]: each["why"] for each in _of_kind(context, "canary") if each["held"]}
     with context.store.catalogue.write() as session:
+        for each in held:
+            session.execute(delete(tables.Alias).where(tables.Alias.version_id == each))
         versions = {each["replaces"]: _publish(session, context, each) for each in made}
         retired = {each: _end(session, context, each) for each in work.ended}
-    return {"versions": versions, "retired": [name for name in retired.values() if name]}
+    return {
+        "versions": versions,
+        "retired": [name for name in retired.values() if name],
+        "held": {versions[each]: why for each, why in held.items()},
+    }
+
+
+def _of_kind(context: Context, kind: str) -> list[dict[str, Any]]:
+    return [found for task, found in context.results.items() if task.startswith(f"{kind}-")]
 
 
 def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """The tasks after the last replay: aggregate, check, publish, purge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from unlearn.impact import Impact
 from unlearn.plan.model import (
     Aggregate,
+    Canary,
     Check,
     External,
     Kept,
@@ -26,7 +27,7 @@ def finish(
     aggregates = tuple(
         _aggregate(world, number, version, makers) for number, version in enumerate(going_on, 1)
     )
-    so_far = (*tasks, *aggregates)
+    so_far = (*tasks, *aggregates, *_canaries(world, going_on, aggregates))
     check = _task("check", so_far, Check(), "evidence is gathered while what it needs exists")
     work = Publish(ended=tuple(version.id for version in affected if not version.members))
     publish = _task("publish", (check,), work, "the replacements passed their check")
@@ -82,6 +83,25 @@ def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[st
         seconds=0.0,
         reason=f"{version.model} v{version.sequence} is in use and learned from the forgotten",
     )
+
+
+def _canaries(
+    world: World, versions: Sequence[VersionFacts], aggregates: Sequence[Task]
+) -> Iterator[Task]:
+    watched = (
+        (version, made)
+        for version, made in zip(versions, aggregates, strict=True)
+        if version.model in world.canaries
+    )
+    for number, (version, made) in enumerate(watched, 1):
+        yield Task(
+            id=f"canary-{number}",
+            depends_on=(made.id,),
+            work=Canary(version_id=version.id, aggregate=made.id),
+            visits=0,
+            seconds=0.0,
+            reason=f"{version.model} has a canary: aliases do not move to what is much worse",
+        )
 
 
 def _task(name: str, after: Sequence[Task], work: Check | Publish | Purge, reason: str) -> Task:
