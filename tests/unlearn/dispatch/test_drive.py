@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lineage.training.model import find_version
-from lineage.training.nominal import frozen_cells
+from lineage.training.nominal import Wanted, frozen_cells
 from storage.catalogue import tables
 from unlearn.dispatch import drive, journal
 from unlearn.dispatch.debug import InProcess
@@ -259,7 +259,7 @@ def test_of_two_requests_a_plan_for_one_leaves_the_other_to_its_own(
     assert set(states.values()) == {"done"}
     with workshop.Store.create(tally.folder / "never" / "store", workshop.Clock()) as other:
         everybody = tally.register(other)
-        frozen_cells(other, everybody, 2, 2, 8, False)
+        frozen_cells(other, everybody, Wanted(2, 2), 8)
         accept(other, "subject", ["person-07", "person-02"])
         assert tally.train(other).digest == together
 
