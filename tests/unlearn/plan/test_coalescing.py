@@ -131,7 +131,7 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=500)
 @given(crowds(), st.sampled_from(POLICIES))
 def test_every_request_is_served_once_and_before_its_deadline(
     crowd: tuple[list[Pending], int], policy: Policy
@@ -236,8 +236,20 @@ def test_other_policies_start_all_that_wait() -> None:
     assert due(waiting, 2, AtOnce()).start == ("y", "x")
     assert due(waiting, 2, MaximumBatch(3)).start == ()
     assert due(waiting, 2, MaximumBatch(2)).start == ("y", "x")
-    assert due(waiting, 60, MaximumBatch(3)).start == ("y", "x")
+    assert due(waiting, 60 - 1.5 * 2 * SHORT, MaximumBatch(3)).start == ("y", "x")
     assert due([], 0, AtOnce()).at is None
+
+
+@pytest.mark.parametrize("policy", [LatestStart(pull=1), MaximumBatch(2)])
+def test_nobody_joins_who_would_make_the_most_urgent_late(policy: Policy) -> None:
+    """Something long arrives just before the latest start, or when it is too late already."""
+    urgent = Pending("urgent", 0, 100, {"a": Work(1, 10)})
+    long = Pending("long", 84, 900, {"a": Work(1, 90)})
+    decision = due([urgent, long], 84, policy)
+    assert (decision.start, decision.at) == (("urgent",), 900 - 1.5 * 90)
+    assert due([urgent, long], 120, policy).start == ("urgent",)
+    quick = Pending("quick", 84, 900, {"a": Work(1, 5)})
+    assert due([urgent, long, quick], 120, policy).start == ("urgent", "quick")
 
 
 def test_a_duration_is_what_no_order_of_the_chains_exceeds() -> None:
