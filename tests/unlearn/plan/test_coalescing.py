@@ -86,7 +86,7 @@ def visits(starts: Sequence[Start]) -> float:
     return sum(each.visits for each in starts)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(streams(), st.sampled_from([0.0, 0.75, 1.0]))
 def test_where_replays_cost_the_same_merging_until_the_latest_start_is_optimal(
     stream: list[Pending], pull: float
@@ -95,7 +95,7 @@ def test_where_replays_cost_the_same_merging_until_the_latest_start_is_optimal(
     assert served == fewest_visits(stream, safety=2)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(streams(depths=4))
 def test_hindsight_finds_the_cheapest_of_all_divisions(stream: list[Pending]) -> None:
     assert least_visits(stream, safety=2) == fewest_visits(stream, safety=2)
@@ -131,11 +131,7 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
-@settings(max_examples=500)
-@given(crowds(), st.sampled_from(POLICIES))
-def test_every_request_is_served_once_and_before_its_deadline(
-    crowd: tuple[list[Pending], int], policy: Policy
-) -> None:
+def assert_served_in_time(crowd: tuple[list[Pending], int], policy: Policy) -> None:
     stream, workers = crowd
     starts = serve(stream, policy, workers)
     done = [each.id for start in starts for each in start.requests]
@@ -148,6 +144,23 @@ def test_every_request_is_served_once_and_before_its_deadline(
         assert start.visits == sum(work.visits for work in works)
         assert start.end - start.at == pytest.approx(duration(works, workers))
         assert all(start.end <= each.deadline for each in start.requests)
+
+
+@settings(max_examples=120)
+@given(crowds(), st.sampled_from(POLICIES))
+def test_every_request_is_served_once_and_before_its_deadline(
+    crowd: tuple[list[Pending], int], policy: Policy
+) -> None:
+    assert_served_in_time(crowd, policy)
+
+
+@pytest.mark.soak
+@settings(max_examples=5_000)
+@given(crowds(), st.sampled_from(POLICIES))
+def test_every_request_of_many_crowds_is_served_once_and_before_its_deadline(
+    crowd: tuple[list[Pending], int], policy: Policy
+) -> None:
+    assert_served_in_time(crowd, policy)
 
 
 def asked_at_every_moment(
@@ -168,7 +181,7 @@ def asked_at_every_moment(
     return starts
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(crowds(), st.sampled_from(POLICIES))
 def test_moments_that_cannot_matter_are_passed_over(
     crowd: tuple[list[Pending], int], policy: Policy
