@@ -50,6 +50,7 @@ _amount_option = partial(click.option, type=float, callback=_amount)
 @click.option("--policy", type=click.Choice(POLICIES), default=POLICIES[0], show_default=True)
 @click.option("--workers", metavar="N", type=COUNT, default=1, show_default=True)
 @_amount_option("--seconds-per-visit", metavar="X", help="What a visit takes; gives hours.")
+@click.option("--checkpoint-bytes", metavar="N", type=COUNT, help="What a checkpoint takes.")
 @click.option("--metric", metavar="NAME", help="Show how good trained models were by it.")
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True)
 @pass_call
@@ -103,12 +104,22 @@ def _forecast(
     rate: float | None,
     seed: int,
     seconds_per_visit: float | None,
+    checkpoint_bytes: int | None,
     **stream: Any,
 ) -> "Forecast":
     from unlearn.plan.forecast import forecast as foresee
 
-    arrivals = None if rate is None else _arrivals(rate, batch, **stream)
-    return foresee(records, shards, slices, epochs, batch, arrivals, seconds_per_visit or 0.0, seed)
+    return foresee(
+        records,
+        shards,
+        slices,
+        epochs,
+        batch,
+        None if rate is None else _arrivals(rate, batch, **stream),
+        seconds_per_visit=seconds_per_visit or 0.0,
+        checkpoint_bytes=checkpoint_bytes,
+        seed=seed,
+    )
 
 
 def _arrivals(

@@ -12,6 +12,9 @@ from operator import itemgetter
 
 from unlearn.plan.model import External, Plan, Replay
 
+MOMENT = 1e-6
+"""Seconds that are no delay: sums of times are rounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -80,25 +83,23 @@ class Decision:
 def due(pending: Sequence[Pending], now: float, policy: Policy, workers: int = 1) -> Decision:
     """What to start now, on so many workers, and when to ask again.
 
-    While nothing arrives, no start is later than its policy's safety allows.
+    What is started is done by the earliest deadline, with the policy's safety, if anything can be.
     """
     waiting = sorted(pending, key=lambda each: (each.deadline, each.id))
     if not waiting:
         return Decision((), None, "nothing is pending")
-    match policy:
-        case AtOnce():
-            return Decision(tuple(each.id for each in waiting), None, "nothing waits")
-        case MaximumBatch(size=size) if len(waiting) >= size:
-            why, until, pull = f"{len(waiting)} requests make a batch of {size}", now, inf
-        case _:
-            span = policy.safety * duration(merged(waiting).values(), workers)
-            latest = waiting[0].deadline - span
-            if now < latest:
-                return Decision((), latest, f"everything pending can wait for {waiting[0].id}")
-            why, until = f"{waiting[0].id} can wait no longer", now + 2 * span
-            pull = policy.pull if isinstance(policy, LatestStart) else inf
-    room = (waiting[0].deadline - now) / policy.safety
-    chosen = _joined(waiting, max(until, waiting[0].deadline), pull, room, workers)
+    if isinstance(policy, AtOnce):
+        return Decision(tuple(each.id for each in waiting), None, "nothing waits")
+    first = waiting[0]
+    span = policy.safety * duration(merged(waiting).values(), workers)
+    if isinstance(policy, MaximumBatch) and len(waiting) >= policy.size:
+        why = f"{len(waiting)} requests make a batch of {policy.size}"
+    elif now < first.deadline - span:
+        why = f"everything pending can wait for {first.id}"
+        return Decision((), first.deadline - span, why)
+    else:
+        why = f"{first.id} can wait no longer"
+    chosen = _chosen(waiting, now, policy, span, workers)
     left = [each for each in waiting if each.id not in chosen]
     again = None
     if left:
@@ -129,41 +130,80 @@ def merged(requests: Iterable[Pending]) -> dict[str, Work]:
 def duration(works: Iterable[Work], workers: int) -> float:
     """Seconds that no list schedule of these chains exceeds on so many workers (Graham 1966)."""
     seconds = [work.seconds for work in works]
-    longest = max(seconds, default=0.0)
-    if len(seconds) <= workers:
+    return _longest(len(seconds), sum(seconds), max(seconds, default=0.0), workers)
+
+
+def _longest(chains: int, total: float, longest: float, workers: int) -> float:
+    if chains <= workers:
         return longest
-    return sum(seconds) / workers + (1 - 1 / workers) * longest
+    return total / workers + (1 - 1 / workers) * longest
 
 
-def _joined(
-    waiting: Sequence[Pending], until: float, pull: float, room: float, workers: int
+def _chosen(
+    waiting: Sequence[Pending],
+    now: float,
+    policy: LatestStart | MaximumBatch,
+    span: float,
+    workers: int,
 ) -> set[str]:
-    """Those that are due by then, and those that join them, cheapest first, at a low price.
+    """The most urgent, those that are due or counted, and those that join at a low price.
 
-    None joins that would make the others take longer than there is ``room``, in seconds.
+    Nobody joins who would make the most urgent late.
     """
-    must = [each for each in waiting if each.deadline <= until]
-    chosen = {each.id for each in must}
-    chains = merged(must)
-    room = max(room, duration(chains.values(), workers))
-    priced = [(each.visits, each) for each in waiting[len(must) :]]
-    for visits, each in sorted(priced, key=itemgetter(0)):
-        added, more = _added(chains, each), dict(chains)
-        _merge(more, each)
-        fits = duration(more.values(), workers) <= room
-        if fits and (not added or added < pull * visits):
-            chosen.add(each.id)
-            chains = more
-    return chosen
+    batch = _Batch(workers, (waiting[0].deadline - now + MOMENT) / policy.safety)
+    batch.add(waiting[0])
+    until = now + 2 * span if isinstance(policy, LatestStart) else inf
+    others = []
+    for each in waiting[1:]:
+        if each.deadline <= until and batch.has_time_for(each):
+            batch.add(each)
+        else:
+            others.append((each.visits, each))
+    if isinstance(policy, LatestStart):
+        for visits, each in sorted(others, key=itemgetter(0)):
+            added = batch.visits_added(each)
+            if (not added or added < policy.pull * visits) and batch.has_time_for(each):
+                batch.add(each)
+    return batch.ids
 
 
-def _added(chains: Mapping[str, Work], request: Pending) -> float:
-    """The visits that a request adds to what is replayed anyway."""
-    added = 0.0
-    for chain, work in request.chains.items():
-        replayed = chains[chain].visits if chain in chains else 0.0
-        added += max(work.visits - replayed, 0.0)
-    return added
+class _Batch:
+    """What is started together: its chains, and how long they may take on so many workers."""
+
+    def __init__(self, workers: int, time: float) -> None:
+        self.ids: set[str] = set()
+        self._workers, self._time = workers, time
+        self._chains: dict[str, Work] = {}
+        self._total = self._longest = 0.0
+
+    def add(self, request: Pending) -> None:
+        """Replay for this request too."""
+        _, self._total, self._longest = self._seconds_with(request)
+        _merge(self._chains, request)
+        self.ids.add(request.id)
+
+    def visits_added(self, request: Pending) -> float:
+        """The visits that a request adds to what is replayed anyway."""
+        added = 0.0
+        for chain, work in request.chains.items():
+            replayed = self._chains[chain].visits if chain in self._chains else 0.0
+            added += max(work.visits - replayed, 0.0)
+        return added
+
+    def has_time_for(self, request: Pending) -> bool:
+        """Whether all is done in time with this request, or no later than without."""
+        present = _longest(len(self._chains), self._total, self._longest, self._workers)
+        return _longest(*self._seconds_with(request), self._workers) <= max(self._time, present)
+
+    def _seconds_with(self, request: Pending) -> tuple[int, float, float]:
+        """How many chains there are with a request, their seconds in all, and the longest's."""
+        chains, total, longest = len(self._chains), self._total, self._longest
+        for chain, work in request.chains.items():
+            replayed = self._chains.get(chain)
+            chains += replayed is None
+            total += max(work.seconds - (replayed.seconds if replayed else 0.0), 0.0)
+            longest = max(longest, work.seconds)
+        return chains, total, longest
 
 
 def _merge(chains: dict[str, Work], request: Pending) -> None:

@@ -73,7 +73,8 @@ class Forecast(_Answer):
     """What forgetting ``batch`` uniformly drawn records together costs under a topology.
 
     Points are an epoch's worth of visits. ``simulated_points`` come with their standard error.
-    ``one_by_one_points`` are those of as many requests, one after the other.
+    ``one_by_one_points`` are those of as many requests, one after the other. ``checkpoints`` are
+    those at slice ends, and ``bytes`` what they take.
     """
 
     records: int
@@ -90,6 +91,7 @@ class Forecast(_Answer):
     times_cheaper: float | None
     hours: float | None
     checkpoints: int
+    bytes: int | None
     stream: Stream | None
 
 
@@ -100,7 +102,9 @@ def forecast(
     epochs: int,
     batch: int = 1,
     arrivals: Arrivals | None = None,
+    *,
     seconds_per_visit: float = 0.0,
+    checkpoint_bytes: int | None = None,
     seed: int = 0,
 ) -> Forecast:
     """Forecast one topology with equal cells. Without ``seconds_per_visit`` replays take no time.
@@ -131,6 +135,7 @@ def forecast(
         times_cheaper=topology.visits / expected if expected > 0 else None,
         hours=expected * seconds_per_visit / 3600 or None,
         checkpoints=shards * slices,
+        bytes=None if checkpoint_bytes is None else shards * slices * checkpoint_bytes,
         stream=None if arrivals is None else stream(topology, arrivals, seconds_per_visit, seed),
     )
 
@@ -147,6 +152,7 @@ class Choice(_Answer):
     visits: float
     times_cheaper: float | None
     checkpoints: int
+    bytes: int | None
     accuracy: float | None
     front: bool
 
@@ -173,6 +179,7 @@ def sweep(
             visits=cost,
             times_cheaper=each.times_cheaper,
             checkpoints=each.checkpoints,
+            bytes=each.bytes,
             accuracy=None if isnan(accuracy) else accuracy,
             front=front,
         )

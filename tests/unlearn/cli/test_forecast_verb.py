@@ -19,6 +19,8 @@ def test_several_topologies_are_a_list_with_its_front(shell):
         (shards, slices) for shards in (1, 5, 20) for slices in (1, 2, 4)
     ]
     assert [each["front"] for each in found] == [True] * 5 + [False] + [True] * 3
+    sized = shell.ask(*PAPER, "--checkpoint-bytes", "1000")
+    assert (sized["checkpoints"], sized["bytes"]) == (20, 20_000)
     assert "front" in shell("forecast", "--records", "600", "--shards", "1, 5").out
 
 

@@ -110,7 +110,7 @@ def test_requests_served_together_cost_what_batch_sharding_says(
     mnist: Selection, shards: int, requests: int
 ) -> None:
     real = measured(mnist, shards, 1)
-    points = np.mean([real.together(each) for each in drawn(10_000, requests)]) / EPOCHS
+    points = np.mean([real.together(each) for each in drawn(5_000, requests)]) / EPOCHS
     assert points == pytest.approx(batch_points(60_000, shards, requests), rel=0.01)
 
 
@@ -128,7 +128,7 @@ def test_a_request_costs_the_share_of_a_shard_that_slicing_says(
     mnist: Selection, shards: int, slices: int
 ) -> None:
     real = measured(mnist, shards, slices)
-    visits = np.mean([real.together(each) for each in drawn(20_000, 1)])
+    visits = np.mean([real.together(each) for each in drawn(10_000, 1)])
     full = 60_000 * EPOCHS / shards
     assert visits == pytest.approx(full * slicing_share(slices), rel=0.01)
 
@@ -144,7 +144,7 @@ def test_any_cells_cost_what_the_general_formulas_say(
     assert topology.visits == real.total.sum()
     together = np.mean([real.together(each) for each in drawn(10_000, requests)])
     assert together == pytest.approx(batch_visits(topology, requests), rel=0.01)
-    in_turn = np.mean([real.in_turn(each) for each in drawn(600, requests)])
+    in_turn = np.mean([real.in_turn(each) for each in drawn(1_000, requests)])
     assert in_turn == pytest.approx(sequential_visits(topology, requests), rel=0.01)
 
 

@@ -33,7 +33,7 @@ def recomputed(profile: Profile, kept: list[int]) -> float:
     return float(np.mean(costs))
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(runs())
 def test_expected_visits_are_the_mean_over_everybody(
     run: tuple[Profile, NDArray[np.int64], NDArray[np.bool_]],
@@ -44,7 +44,7 @@ def test_expected_visits_are_the_mean_over_everybody(
     assert expected_visits(profile, steps[must]) == pytest.approx(mean)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(runs(), st.integers(0, 8))
 def test_no_other_choice_costs_less(
     run: tuple[Profile, NDArray[np.int64], NDArray[np.bool_]], more: int
@@ -63,7 +63,7 @@ def test_no_other_choice_costs_less(
     assert recomputed(profile, steps[kept].tolist()) == pytest.approx(best)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(runs(), st.integers(0, 8))
 def test_what_nobody_would_begin_at_is_not_kept(
     run: tuple[Profile, NDArray[np.int64], NDArray[np.bool_]], more: int
@@ -75,7 +75,7 @@ def test_what_nobody_would_begin_at_is_not_kept(
     assert begun >= set(steps[kept & ~must].tolist())
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(runs(), st.integers(0, 900))
 def test_a_budget_in_bytes_keeps_as_many_as_fit(
     run: tuple[Profile, NDArray[np.int64], NDArray[np.bool_]], budget: int
