@@ -45,7 +45,8 @@ class Evidence(_Frozen):
     ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
     order which was drawn when the forgotten records were still there, and ``idle`` those that were
     given no record at all. ``external`` runs were trained by their owner's command; ``incomplete``
-    ones were given records that no dataset holds.
+    ones were given records that no dataset holds. ``chosen`` are the choices that the forgotten may
+    have steered.
     """
 
     tainted: tuple[str, ...]
@@ -60,6 +61,7 @@ class Evidence(_Frozen):
     idle: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -147,6 +149,7 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
         "order_drawn_with_forgotten": ", ".join(evidence.drawn),
         "learned from no record": ", ".join(evidence.idle),
         "source that is not as recorded": ", ".join(evidence.changed),
+        "choices that the forgotten may have steered": ", ".join(evidence.chosen),
     }
     return tuple(f"{what}: {which}" for what, which in caveats.items() if which)
 

@@ -12,6 +12,7 @@ from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.query import live_versions
+from lineage.provenance.selection import Chosen, chosen
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -216,4 +217,11 @@ def _notes(
         notes.append("no model in use learned from these records: what did is only purged")
     if _held(session, found):
         notes.append("a hold keeps something that descends from these records: it lowers the claim")
+    notes += map(_choice, chosen(session, found.closure.everything, found.versions))
     return tuple(notes)
+
+
+def _choice(each: Chosen) -> str:
+    how = [f"by looking at {', '.join(each.by)}, which has these records"] if each.by else []
+    how += [f"over {', '.join(each.over)}, which learned from them"] if each.over else []
+    return f"{each.version} was chosen {' and '.join(how)}: that choice is not made again"
