@@ -13,6 +13,7 @@ from lineage.provenance.trace import trace
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation
 from lineage.training.batch import Batch, Handle
+from lineage.training.choice import choose
 from lineage.training.ensemble import Recipe, train
 from lineage.training.lesson import Teacher, derive
 from lineage.training.model import Ensemble, load_model
@@ -36,6 +37,7 @@ __all__ = [
     "TokenCounts",
     "add_dataset",
     "batch_at",
+    "choose",
     "derive",
     "holds",
     "load_model",

@@ -46,7 +46,7 @@ class Evidence(_Frozen):
     order which was drawn when the forgotten records were still there, and ``idle`` those that were
     given no record at all. ``adaptive`` requests came after a model was published. ``external``
     runs were trained by their owner's command; ``incomplete`` ones were given records that no
-    dataset holds.
+    dataset holds. ``chosen`` are the choices that the forgotten may have steered.
     """
 
     tainted: tuple[str, ...]
@@ -62,6 +62,7 @@ class Evidence(_Frozen):
     adaptive: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -150,6 +151,7 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
         "learned from no record": ", ".join(evidence.idle),
         "may depend on a model that was published": ", ".join(evidence.adaptive),
         "source that is not as recorded": ", ".join(evidence.changed),
+        "choices that the forgotten may have steered": ", ".join(evidence.chosen),
     }
     return tuple(f"{what}: {which}" for what, which in caveats.items() if which)
 

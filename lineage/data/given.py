@@ -11,8 +11,12 @@ from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Protocol
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from lineage.data.function import TransformFunction
 from lineage.errors import TransformError
+from storage.catalogue import tables
 
 Members = Mapping[int, str]
 """The checkpoints of a model version: shard → id."""
@@ -44,6 +48,35 @@ def standing_in(
         alias: {shard: made.get(checkpoint, checkpoint) for shard, checkpoint in members.items()}
         for alias, members in models.items()
     }
+
+
+def in_place(
+    session: Session, models: Mapping[str, Members], made: Mapping[str, str]
+) -> dict[str, dict[int, str]]:
+    """The same models, as `standing_in`; what was purged before has what replaced it then."""
+    checkpoints = {each for members in models.values() for each in members.values()}
+    return standing_in(models, {each: _in_place(session, each, made) for each in checkpoints})
+
+
+def _in_place(session: Session, checkpoint_id: str, made: Mapping[str, str]) -> str:
+    if checkpoint_id in made:
+        return made[checkpoint_id]
+    checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
+    if checkpoint.purged_at is None:
+        return checkpoint_id
+    given = select(tables.TransformModel.checkpoint_id)
+    again = session.scalar(
+        select(tables.Checkpoint.id)
+        .join(tables.Run, tables.Run.id == tables.Checkpoint.run_id)
+        .where(
+            tables.Run.replay_of == checkpoint.run_id,
+            tables.Checkpoint.step == checkpoint.step,
+            tables.Checkpoint.id.in_(given),
+        )
+        .order_by(tables.Checkpoint.created_at.desc())
+        .limit(1)
+    )
+    return checkpoint_id if again is None else _in_place(session, again, made)
 
 
 def members_of(models: Models) -> dict[str, dict[int, str]]:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.dataset import new_version
-from lineage.data.given import NOTHING_ELSE, Members, standing_in
+from lineage.data.given import NOTHING_ELSE, Members, in_place
 from lineage.data.groups import Executed, Input, grouped, seen_of
 from lineage.data.identity import Positions
 from lineage.data.mapping import (
@@ -81,7 +81,8 @@ def remade(
     own = gone.get(version.dataset_id, BitMap())
     if by is None:
         return live(version) - own
-    executed = executions(session, version.dataset_id, by.source, standing_in(by.given, made))
+    models = in_place(session, by.given, made)
+    executed = executions(session, version.dataset_id, by.source, models)
     known = [*_nearest_first(executed, by), *new]
     wanted = needed(session, store, by, gone, made)
     found = image(store, known, by, inputs_of(session, by), wanted)

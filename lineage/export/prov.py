@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from lineage.errors import MissingPackageError
 from lineage.export.runs import Exported, described, exported
-from lineage.export.statements import ACTIVITIES, NODES, Statements
+from lineage.export.statements import ACTIVITIES, CHOICES, NODES, Statements
 from lineage.provenance.graph import graph
 from lineage.provenance.model import kind_of
 from lineage.store import Store
@@ -58,7 +58,10 @@ def document(store: Store, identifier: str, *, with_steps: bool = False) -> "Pro
 
 
 def _selected(whole: "nx.MultiDiGraph[str]", found: Exported) -> "nx.MultiDiGraph[str]":
-    """What the runs made, all it descends from, and what was made of it without another run."""
+    """What the runs made, all it descends from, and what was made of it without another run.
+
+    Choices are told of the models among these, and not followed.
+    """
     own = {
         node
         for run in found.runs
@@ -67,11 +70,15 @@ def _selected(whole: "nx.MultiDiGraph[str]", found: Exported) -> "nx.MultiDiGrap
     }
     given = {given.version.id for run in found.runs for given in run.inputs}
 
-    def things_made_of(node: str) -> Iterator[str]:
-        return (each for each in whole.successors(node) if kind_of(each) not in ACTIVITIES)
+    choices = [edge for edge in whole.edges(keys=True) if edge[2] in CHOICES]
+    followed = whole.copy()
+    followed.remove_edges_from(choices)
 
-    kept = _reached(own | given, whole.predecessors) | _reached(own, things_made_of)
-    return whole.subgraph(kept)
+    def things_made_of(node: str) -> Iterator[str]:
+        return (each for each in followed.successors(node) if kind_of(each) not in ACTIVITIES)
+
+    kept = _reached(own | given, followed.predecessors) | _reached(own, things_made_of)
+    return whole.subgraph(kept | {start for start, chosen, _ in choices if chosen in kept})
 
 
 def _reached(start: set[str], following: Callable[[str], Iterator[str]]) -> set[str]:

@@ -25,6 +25,9 @@ NAMESPACE = "urn:expunge:"
 ACTIVITIES = frozenset({NodeKind.TRANSFORM, NodeKind.SEGMENT})
 """The kinds of nodes that are something happening; every other is a thing."""
 
+CHOICES = frozenset({EdgeKind.DECIDES, EdgeKind.LOSES})
+"""What a version was chosen by, and over."""
+
 NODES: dict[NodeKind, tuple[type[Any], tuple[str, ...]]] = {
     NodeKind.DATASET_VERSION: (
         tables.DatasetVersion,
@@ -139,6 +142,8 @@ class Statements:
         elif kind_of(start) in ACTIVITIES:
             when = self._rows[end].created_at
             document.generation(after, before, when, other_attributes=about)
+        elif kind in CHOICES:
+            document.influence(after, before, other_attributes=about)
         else:
             document.derivation(after, before, other_attributes=about)
         if kind is EdgeKind.MEMBER:

@@ -70,6 +70,7 @@ def edges(session: Session) -> Iterator[Edge]:
     yield from _laps(session)
     yield from _models(session)
     yield from _lessons(session)
+    yield from _choices(session)
 
 
 def edges_between(session: Session) -> Iterator[Edge]:
@@ -105,6 +106,17 @@ def _lessons(session: Session) -> Iterator[Edge]:
     pairs = select(given.checkpoint_id, given.transform_id).distinct()
     for checkpoint, transform in session.execute(pairs):
         yield checkpoint, transform, EdgeKind.TEACHES
+
+
+def _choices(session: Session) -> Iterator[Edge]:
+    """What a version was chosen by, and over; the only edges that may lead back in time."""
+    choice, rival, ground = tables.Choice, tables.ChoiceRival, tables.ChoiceGround
+    by = select(ground.version_id, choice.version_id).join(choice, choice.id == ground.choice_id)
+    for version, chosen in session.execute(by.distinct()):
+        yield version, chosen, EdgeKind.DECIDES
+    over = select(rival.version_id, choice.version_id).join(choice, choice.id == rival.choice_id)
+    for version, chosen in session.execute(over.distinct()):
+        yield version, chosen, EdgeKind.LOSES
 
 
 def _laps(session: Session) -> Iterator[Edge]:

@@ -77,6 +77,8 @@ class EdgeKind(StrEnum):
     MEMBER = "member"
     PUBLISHED = "published"
     MEASURES = "measures"
+    DECIDES = "decides"
+    LOSES = "loses"
 
 
 SEMANTICS: dict[EdgeKind, Semantics] = {
@@ -93,6 +95,8 @@ SEMANTICS: dict[EdgeKind, Semantics] = {
     EdgeKind.MEMBER: Semantics.INFLUENCE,  # checkpoint → model version
     EdgeKind.PUBLISHED: Semantics.INFLUENCE,  # model version → publication
     EdgeKind.MEASURES: Semantics.SELECTION,  # dataset version → segment
+    EdgeKind.DECIDES: Semantics.SELECTION,  # dataset version → model version chosen by it
+    EdgeKind.LOSES: Semantics.SELECTION,  # model version → the one preferred to it
 }
 """The deletion semantics of every kind of edge."""
 

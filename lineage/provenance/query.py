@@ -16,7 +16,7 @@ from lineage.provenance.exposure import Exposure, incomplete_runs
 from lineage.provenance.graph import graph, influence
 from lineage.provenance.model import EdgeKind, Node, NodeKind, kind_of
 from lineage.provenance.reach import NOW, Moment, Reach
-from lineage.provenance.selection import Measured, measured
+from lineage.provenance.selection import Chosen, Measured, chosen, measured
 from lineage.provenance.spread import spread
 from lineage.store import Store
 from storage.catalogue import tables
@@ -55,7 +55,7 @@ class WhoSaw(_Answer):
 
     ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them. The
     answer is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
-    ``measured`` tells what may have steered a choice, and taints nothing.
+    ``measured`` and ``chosen`` tell what may have steered a choice, and taint nothing.
     """
 
     state: Literal["trained", "not-trained"]
@@ -72,6 +72,7 @@ class WhoSaw(_Answer):
     publications: tuple[str, ...]
     path: tuple[Node, ...]
     measured: tuple[Measured, ...]
+    chosen: tuple[Chosen, ...]
     incomplete: tuple[str, ...]
     complete: bool
 
@@ -120,6 +121,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
     spreading = spread(store, found.positions, moment)
     affected, came = spreading.closure, spreading.reach
     checkpoints = _of(came.nodes, NodeKind.CHECKPOINT)
+    models = _of(came.nodes, NodeKind.MODEL_VERSION)
     with store.catalogue.read() as session:
         purged = _purged(session, checkpoints)
         incomplete = incomplete_runs(session, affected.everything, moment.run)
@@ -134,10 +136,11 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             steps={each.run_id: tuple(each.steps.tolist()) for each in came.entered},
             checkpoints=tuple(each for each in checkpoints if each not in purged),
             purged_checkpoints=tuple(each for each in checkpoints if each in purged),
-            models=_models(session, _of(came.nodes, NodeKind.MODEL_VERSION)),
+            models=_models(session, models),
             publications=_of(came.nodes, NodeKind.PUBLICATION),
             path=_path(graph(session), came),
             measured=measured(session, affected.everything, moment),
+            chosen=chosen(session, affected.everything, models),
             incomplete=incomplete,
             complete=not incomplete,
         )

@@ -1,6 +1,6 @@
-"""Measures on records that may have steered a choice: told beside influence, never in it."""
+"""Measures on records, and choices by them: told beside influence, never in it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
 from pyroaring import BitMap
@@ -23,6 +23,29 @@ class Measured(BaseModel):
     run: str
     dataset_version: str
     steps: tuple[int, ...]
+
+
+class Chosen(BaseModel):
+    """A model version that was chosen ``by`` dataset versions with some of the records.
+
+    ``over`` are versions that learned from them and lost. Nothing was learned by that.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    choice: str
+    version: str
+    by: tuple[str, ...]
+    over: tuple[str, ...]
+
+
+class Selection(BaseModel):
+    """What some records may have steered, beside whatever learned from them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    measured: tuple[Measured, ...]
+    chosen: tuple[Chosen, ...]
 
 
 def measured(
@@ -48,3 +71,28 @@ def measured(
         Measured(run=run_id, dataset_version=version_id, steps=tuple(dict.fromkeys(found)))
         for (run_id, version_id), found in steps.items()
     )
+
+
+def chosen(
+    session: Session, records: Mapping[str, BitMap], tainted: Collection[str]
+) -> tuple[Chosen, ...]:
+    """Every choice that some of these records (dataset id → positions) may have steered.
+
+    ``tainted`` are the model versions that learned from them.
+    """
+    choices = session.scalars(select(tables.Choice).order_by(tables.Choice.created_at))
+    found = (
+        Chosen(
+            choice=each.id,
+            version=each.version_id,
+            by=tuple(v for v in each.by if _holds(session, v, records)),
+            over=tuple(v for v in each.over if v in tainted),
+        )
+        for each in choices
+    )
+    return tuple(each for each in found if each.by or each.over)
+
+
+def _holds(session: Session, version_id: str, records: Mapping[str, BitMap]) -> bool:
+    version = session.get_one(tables.DatasetVersion, version_id)
+    return bool(live(version) & records.get(version.dataset_id, BitMap()))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from lineage.data import transform as transforms
-from lineage.data.given import NOTHING_ELSE, Members, standing_in
+from lineage.data.given import NOTHING_ELSE, Members, in_place
 from lineage.data.identity import Positions
 from lineage.data.transform import TransformFunction
 from lineage.data.version import Version, open_version
@@ -117,7 +117,7 @@ def rederive(store: Store, transform_id: str, gone: Positions, made: Mapping[str
             raise NotFoundError(
                 f"there is no transform {transform_id}", hint="see `expunge dataset list`"
             )
-        given = standing_in(recorded.given, made)
+        given = in_place(session, recorded.given, made)
     models = {alias: Teacher(store, members) for alias, members in given.items()}
     return transforms.rederive(store, transform_id, gone, made, models)
 

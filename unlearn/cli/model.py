@@ -48,6 +48,30 @@ def promote(call: Call, version: str, alias: str) -> None:
     call.then(f"model publish {promoted.id} --to RECIPIENT")
 
 
+@model.command(example="expunge model choose mv-0123456789 --over mv-9876543210 --by test:loss")
+@click.argument("version")
+@click.option("--over", metavar="VERSION", multiple=True, help="A version that lost.")
+@click.option(
+    "--by",
+    "grounds",
+    metavar="DATASET[:METRIC]",
+    multiple=True,
+    help="A dataset that was looked at, and the measure that decided.",
+)
+@pass_call
+def choose(call: Call, version: str, over: tuple[str, ...], grounds: tuple[str, ...]) -> None:
+    """Write down that a version was preferred to others: whom it was chosen by is told later."""
+    from lineage.training.choice import choose as record
+
+    by = {name: metric or None for name, _, metric in (each.partition(":") for each in grounds)}
+    if len(by) < len(grounds):
+        raise click.UsageError("name each dataset once: --by DATASET[:METRIC]")
+    with call.open() as store:
+        choice = record(store, version, over, by).id
+        _show(call, choice)
+    call.then(f"lineage of {version}")
+
+
 @model.command(example="expunge model publish mv-0123456789 --to 'St. Mary hospital'")
 @click.argument("version")
 @click.option("--to", "recipient", required=True, help="Who was given the version.")

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from lineage.data.identity import Identified
+from lineage.provenance.selection import Chosen, Measured, Selection
 from unlearn.audit import Verified
 from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
@@ -30,7 +31,8 @@ class Entered(_Answer):
 class ImpactAnswer(_Answer):
     """Everything that descends from some records, whether it still exists or not.
 
-    ``asked``, ``erased``, ``incomplete`` and ``complete`` are those of ``WhoSaw``.
+    ``asked``, ``erased``, ``measured``, ``chosen``, ``incomplete`` and ``complete`` are those of
+    ``WhoSaw``.
     """
 
     state: Literal["trained", "not-trained"]
@@ -44,6 +46,8 @@ class ImpactAnswer(_Answer):
     checkpoints: tuple[str, ...]
     versions: tuple[str, ...]
     publications: tuple[str, ...]
+    measured: tuple[Measured, ...]
+    chosen: tuple[Chosen, ...]
     incomplete: tuple[str, ...]
     complete: bool
 
@@ -60,7 +64,13 @@ class ImpactAnswer(_Answer):
 
     @classmethod
     def of(
-        cls, kind: str, asked: int, whose: Identified, found: Impact, incomplete: tuple[str, ...]
+        cls,
+        kind: str,
+        asked: int,
+        whose: Identified,
+        found: Impact,
+        selection: Selection,
+        incomplete: tuple[str, ...],
     ) -> Self:
         """An impact, in the order of ids."""
         return cls(
@@ -78,6 +88,8 @@ class ImpactAnswer(_Answer):
             checkpoints=tuple(sorted(found.checkpoints)),
             versions=tuple(sorted(found.versions)),
             publications=tuple(sorted(found.publications)),
+            measured=selection.measured,
+            chosen=selection.chosen,
             incomplete=incomplete,
             complete=not incomplete,
         )

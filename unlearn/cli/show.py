@@ -76,6 +76,7 @@ def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
     from lineage.provenance.graph import graph
     from lineage.provenance.query import ErasedAnswer
     from lineage.provenance.render import selection
+    from lineage.provenance.selection import Selection, chosen, measured
     from unlearn.cli.outcomes import ImpactAnswer
     from unlearn.impact import impact as walk
 
@@ -87,9 +88,14 @@ def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
             return
         found = walk(store, whose.positions, moment)
         with store.catalogue.read() as session:
-            incomplete = incomplete_runs(session, found.closure.everything, moment.run)
+            everything = found.closure.everything
+            incomplete = incomplete_runs(session, everything, moment.run)
+            steered = Selection(
+                measured=measured(session, everything, moment),
+                chosen=chosen(session, everything, found.versions),
+            )
             view = None if form is None else graph(session)
-    answer = ImpactAnswer.of(whom.kind, len(set(whom.ids)), whose, found, incomplete)
+    answer = ImpactAnswer.of(whom.kind, len(set(whom.ids)), whose, found, steered, incomplete)
     if view is None or form is None:
         call.out.one(answer)
     else:

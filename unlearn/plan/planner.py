@@ -236,6 +236,6 @@ def _stale(store: Store, session: Session, found: Impact, gone: Positions) -> tu
 
     Models of others than these requests' records teach what they taught until their own plan.
     """
-    if live_versions(session).isdisjoint(found.versions):
+    if live_versions(session).isdisjoint(found.versions) and not found.closure.taught:
         return found.closure.stale
     return closure(store, gone, found.closure.taught).stale

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
+from lineage.provenance.selection import Chosen, chosen
 from lineage.training.reshard import cap_of_placements, due, wear
 from storage.catalogue import tables
 from unlearn.claim import Claim
@@ -69,6 +70,7 @@ def notes(
             f"{len(late)} requests came after a model was published, and may depend on it: "
             "sharding promises less then"
         )
+    said += map(_choice, chosen(session, found.closure.everything, found.versions))
     return tuple(said)
 
 
@@ -97,3 +99,9 @@ def _worn(session: Session, version: VersionFacts) -> str:
         f"{found.deleted} of the {found.records} records that {version.model} was placed with have "
         f"been deleted: draw a new placement with `expunge reshard {version.model}`"
     )
+
+
+def _choice(each: Chosen) -> str:
+    how = [f"by looking at {', '.join(each.by)}, which has these records"] if each.by else []
+    how += [f"over {', '.join(each.over)}, which learned from them"] if each.over else []
+    return f"{each.version} was chosen {' and '.join(how)}: that choice is not made again"

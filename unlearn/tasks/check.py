@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.provenance.exposure import incomplete_runs
+from lineage.provenance.selection import chosen
 from lineage.source import changed_files
 from lineage.store import Store
 from lineage.training.environment import Environment
@@ -52,7 +53,9 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
     """
     with store.catalogue.read() as session:
         forget = forget_sets(session, plan.requests)
-    affected = impact(store, forget).checkpoints | set(plan.affected.checkpoints)
+    found = impact(store, forget, also=plan.affected.segments)
+    affected = found.checkpoints | set(plan.affected.checkpoints)
+    versions = found.versions | set(plan.affected.versions)
     members = [m for made in made_versions(results) for m in made["members"].values()]
     replays = [task.work for task in plan.tasks if task.work.kind == "replay"]
     done = {task: result for task, result in results.items() if task.startswith("replay-")}
@@ -83,6 +86,9 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             adaptive=plan.adaptive,
             external=tuple(external),
             incomplete=incomplete_runs(session, decoded(plan.forget)),
+            chosen=tuple(
+                each.choice for each in chosen(session, found.closure.everything, versions)
+            ),
             drawn=tuple(run for run in restarts if recording_of(session, run) is not None),
             idle=tuple(
                 result["run"]

@@ -303,6 +303,16 @@ class PublicationDetail(Answer):
     withdrawn_at: datetime | None
 
 
+class ChoiceDetail(Answer):
+    """A version that was preferred to others; ``by`` maps a dataset version to a measure on it."""
+
+    id: str
+    version: str = Field(validation_alias="version_id")
+    over: tuple[str, ...]
+    by: Mapping[str, str | None]
+    created_at: datetime
+
+
 class HoldDetail(Answer):
     """What purge must leave, and why."""
 

@@ -24,6 +24,7 @@ _ROWS: dict[str, tuple[type[tables.Base], type[Answer]]] = {
     "probe": (tables.Probe, answers.ProbeDetail),
     "pub": (tables.Publication, answers.PublicationDetail),
     "hold": (tables.Hold, answers.HoldDetail),
+    "choice": (tables.Choice, answers.ChoiceDetail),
 }
 """Kinds whose answer is their row."""
 

@@ -19,18 +19,20 @@ from prov.model import (
     ProvDocument,
     ProvEntity,
     ProvGeneration,
+    ProvInfluence,
     ProvInvalidation,
     ProvMembership,
     ProvStart,
     ProvUsage,
 )
 
-from lineage.data.dataset import add
+from lineage.data.dataset import add, head
 from lineage.errors import MissingPackageError
 from lineage.export.prov import document
-from lineage.export.statements import NODES
+from lineage.export.statements import CHOICES, NODES
 from lineage.provenance.graph import graph, influence
 from lineage.provenance.model import EdgeKind, NodeKind, kind_of
+from lineage.training.choice import choose
 from lineage.training.execute import execute
 from lineage.training.registry import publish, withdraw
 from storage.catalogue import tables
@@ -119,7 +121,7 @@ def test_a_document_of_any_run_is_valid_reads_back_and_has_the_influence_of_the_
                 view = graph(session)
             if history is everything:
                 kinds = {kind for _, _, kind in view.edges(keys=True)}
-                assert kinds == set(EdgeKind) - {EdgeKind.PUBLISHED}
+                assert kinds == set(EdgeKind) - {EdgeKind.PUBLISHED, *CHOICES}
             for run in lived.diary:
                 made = document(lived.store, run)
                 assert_sound(made)
@@ -231,6 +233,28 @@ def test_after_erasure_what_was_purged_is_invalidated_and_nobody_is_named(
         if row.replay_of is not None:
             assert row.replay_of in written
     assert ended == gone
+
+
+def test_a_choice_is_told_of_the_version_and_leads_nowhere(
+    trained: Any, tally: Any, run: Any, workshop: Any
+) -> None:
+    (version,) = workshop.rows_of(trained, tables.ModelVersion)
+    loser = tally.train(trained, "other", seed=1)
+    choose(trained, version.id, [loser.id], {"people": "loss"})
+    made = document(trained, run.id)
+    assert_sound(made)
+    told = {
+        (*(text(each) for each in record.args[1::-1]), attributes(record)["expunge:edge"])
+        for record in made.get_records(ProvInfluence)
+    }
+    data = head(trained, "people").id
+    assert told == {(loser.id, version.id, "loses"), (data, version.id, "decides")}
+    assert loser.id in declared(made, ProvEntity)
+    assert not [r for r in made.get_records(ProvMembership) if text(r.args[0]) == loser.id]
+    others = {row.id: row for row in workshop.rows_of(trained, tables.Run)}
+    seeds = {name: row.specification["schedule"]["seed"] for name, row in others.items()}
+    lost = next(name for name, seed in seeds.items() if seed == 1)
+    assert version.id not in declared(document(trained, lost), ProvEntity)
 
 
 def test_a_run_that_has_not_begun_or_not_ended_is_told_as_far_as_it_came(

@@ -36,6 +36,8 @@ ENDS = {
     EdgeKind.MEMBER: (NodeKind.CHECKPOINT, NodeKind.MODEL_VERSION),
     EdgeKind.PUBLISHED: (NodeKind.MODEL_VERSION, NodeKind.PUBLICATION),
     EdgeKind.MEASURES: (DATA, RUNS),
+    EdgeKind.DECIDES: (DATA, NodeKind.MODEL_VERSION),
+    EdgeKind.LOSES: (NodeKind.MODEL_VERSION, NodeKind.MODEL_VERSION),
 }
 
 
@@ -48,8 +50,9 @@ def test_every_kind_of_edge_has_declared_deletion_semantics(kind: EdgeKind) -> N
 def test_only_what_hands_on_learned_state_is_influence() -> None:
     """A dataset version is a container: walking from it would taint all that ever used it."""
     taints = {kind for kind in EdgeKind if SEMANTICS[kind] is Semantics.INFLUENCE}
-    assert taints == {kind for kind in EdgeKind if DATA not in ENDS[kind]}
-    assert {k for k in EdgeKind if SEMANTICS[k] is Semantics.SELECTION} == {EdgeKind.MEASURES}
+    steers = {kind for kind in EdgeKind if SEMANTICS[kind] is Semantics.SELECTION}
+    assert steers == {EdgeKind.MEASURES, EdgeKind.DECIDES, EdgeKind.LOSES}
+    assert taints == {kind for kind in set(EdgeKind) - steers if DATA not in ENDS[kind]}
 
 
 def edges(view: Any) -> Iterator[tuple[str, str, EdgeKind]]:

@@ -16,6 +16,7 @@ from lineage.training.program import load_program
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from unlearn.dispatch.drive import apply
+from unlearn.dispatch.worker import Options
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
@@ -50,6 +51,15 @@ def total(run):
 def mute(run):
     run.track(model=Kept(np.zeros(1)))
     list(run.batches(run.dataset("people")))
+
+
+@lineage.program
+def watching(run):
+    model = Kept(np.zeros(1))
+    run.track(model=model)
+    for batch in run.batches(run.dataset("people")):
+        model.values = model.values + batch["x"].sum()
+    run.evaluate(lambda rows: {"count": len(rows)}, run.dataset("labels"))
 
 
 @lineage.transform("record")
@@ -202,3 +212,22 @@ def test_a_superseded_teacher_whose_labels_nobody_reads_is_only_purged(
     _, plan = make_plan(store, [request.id])
     kinds = [task.work.kind for task in plan.tasks]
     assert kinds == ["replay", "transform", "aggregate", "check", "publish", "purge"]
+
+
+def test_a_run_that_only_looks_at_labels_looks_at_those_of_today_when_it_is_made_again(
+    taught: Any, store: Any, workshop: Any, tmp_path: Path, twin_here: None
+) -> None:
+    workshop.Bench(tmp_path / "programs", tmp_path).register(
+        store, "late", [{**row, "id": f"late-{row['id']}"} for row in workshop.people(48)[24:48]]
+    )
+    taught("said", teacher="m")
+    program = load_program("lessons.py:watching", tmp_path / "programs")
+    recipe = lineage.Recipe(epochs=1, batch_size=8)
+    lineage.train(store, program, {"people": "late", "labels": "labels"}, "other", recipe)
+    for person in ("person-03", "person-30"):
+        request = accept(store, "subject", [person])
+        plan_id, _ = make_plan(store, [request.id])
+        check = apply(store, plan_id, options=Options(twin=True))["check"]
+        assert (check["claim"]["claim"], check["verdict"]) == ("replay-verified", "passed")
+    first, again = workshop.rows_of(store, tables.Evaluation)
+    assert {first.metrics["count"], again.metrics["count"]} == {96, 92}

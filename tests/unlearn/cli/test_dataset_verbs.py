@@ -159,6 +159,16 @@ plain = 1
 """
 
 
+SAYING = """
+import pyarrow as pa
+from lineage import transform
+
+@transform(scope="record")
+def said(rows, *, speech):
+    return pa.table({"said": speech.predict(rows)[:, 0]})
+"""
+
+
 def test_a_derived_dataset_inherits_its_subjects(shell):
     shell(*ADD)
     (shell.folder / "shaping.py").write_text(TRANSFORM)
@@ -182,6 +192,18 @@ def test_a_join_is_derived_from_several_datasets_and_shows_them(shell):
     shown = shell.ask("show", transform)
     versions = [shell.ask("dataset", "show", name)["version"] for name in ("voices", "more")]
     assert (shown["scope"], shown["by"], shown["inputs"]) == ("group", ["who"], versions)
+
+
+def test_a_dataset_that_a_model_made_names_it(trained):
+    (trained.folder / "saying.py").write_text(SAYING)
+    said = ("said", "saying.py:said", "--from", "voices")
+    asked = trained("dataset", "derive", *said, status=2)
+    assert "asks for model 'speech', and is given none of this name" in asked.err
+    assert trained.ask("dataset", "derive", *said, "--given", "speech")["records"] == 60
+    with sqlite3.connect(".expunge/catalogue.db") as catalogue:
+        (transform,) = catalogue.execute("SELECT id FROM transforms").fetchone()
+    members = trained.ask("model", "show", "speech")["versions"][0]["members"]
+    assert trained.ask("show", transform)["given"] == {"speech": members}
 
 
 @pytest.mark.parametrize(

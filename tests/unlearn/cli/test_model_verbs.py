@@ -46,6 +46,22 @@ def test_a_publication_is_there_until_it_is_withdrawn(trained, version):
     assert trained.ask("model", "withdraw", made["id"], status=5)["error"]["code"] == "refused"
 
 
+def test_a_choice_is_kept_and_told_of_whom_it_was_made_by(trained, version):
+    second = trained.ask(
+        "train", "program.py:train", "--dataset", "voices", "--model", "speech", "--epochs", "1"
+    )["id"]
+    made = trained.ask("model", "choose", version, "--over", second, "--by", "voices:loss")
+    assert (made["version"], made["over"]) == (version, [second])
+    assert [*made["by"].values()] == ["loss"]
+    assert trained.ask("show", made["id"]) == made
+    impact = trained.ask("impact", "--subject", "p3")
+    assert [each["choice"] for each in impact["chosen"]] == [made["id"]]
+    assert trained.ask("who-saw", "--subject", "p3")["chosen"] == impact["chosen"]
+    assert "nothing is said of what" in trained("model", "choose", version, status=2).err
+    twice = ("model", "choose", version, "--by", "voices:loss", "--by", "voices")
+    assert "name each dataset once" in trained(*twice, status=2).err
+
+
 def test_a_retired_model_is_live_no_more(trained, version):
     assert trained.ask("model", "retire", "speech")["retired_at"] is not None
     assert not trained.ask("show", version)["live"]
