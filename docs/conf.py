@@ -3,6 +3,11 @@
 import tomllib
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
+lexers["mermaid"] = TextLexer()  # a picture where Mermaid is known, plain text elsewhere
+
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 project = "Expunge"

@@ -3,6 +3,8 @@
 Every ```python block of a page is executed, in order and in one namespace, as the script `page.py`
 in an empty folder. A block whose first line is `# name.py` is that file, written before the script
 starts, so that the script can import it. "```python skip" marks a fragment that cannot run alone.
+A ```mermaid block is what the script left in `plan.mmd`, but for ids and seconds, and for the paths
+that depend on them.
 """
 
 import os
@@ -26,6 +28,20 @@ CODE_SPAN = re.compile(r"`[^`\n]+`")
 FILE_NAME = re.compile(r"# (?P<name>\w+\.py)\n")
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+DRAWN = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ID = re.compile(r"\b(run|ckpt|mv)-\w+")
+
+
+def _drawing(text: str) -> list[str]:
+    """The lines of a plan's picture, with its ids numbered as they come."""
+    known: dict[str, str] = {}
+    for found in ID.finditer(text):
+        known.setdefault(found[0], f"{found[1]}-{len(known)}")
+    text = ID.sub(lambda found: known[found[0]], text)
+    lines = re.sub(r"[\d.]+ s\b", "… s", text).splitlines()
+    return [line for line in lines if not line.startswith("  style")]
 
 
 def _named(path: Path) -> str:
@@ -82,6 +98,8 @@ def test_the_python_on_a_page_runs(page: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+    for block in DRAWN.finditer(page.read_text()):
+        assert _drawing(block[1]) == _drawing((tmp_path / "plan.mmd").read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_named)

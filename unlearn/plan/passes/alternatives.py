@@ -59,9 +59,10 @@ def giving_up(
     }
     for name, saved in _own(of_models, rows).items():
         used = ", ".join(f"v{each.sequence}" for each in models[name])
-        yield Rejected(
-            name=f"retire {name}", visits=visits - saved, why=f"{used} of {name} is in use"
-        )
+        why = f"{used} of {name} is in use"
+        if not saved:
+            why += ", and what it is made of is needed in any case"
+        yield Rejected(name=f"retire {name}", visits=visits - saved, why=why)
     own = _own(needs, rows)
     for version in affected:
         lost = [shard for shard, made in version.members.items() if made in needs[version.id]]
