@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from _bulk import Rows, copied, keep, written
 from pyroaring import BitMap
 from recording import fresh
 from report import Figure, finish
-from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 import lineage
@@ -33,8 +33,6 @@ from unlearn.impact import impact
 RUNS, CHECKPOINTS, CHAIN = 50, 1_000, 10
 RECORDS, BATCH, EPOCHS = 1_000, 10, 10
 TARGET, PROCESSES = 0.5, 3
-
-Row = dict[str, Any]
 
 
 def build(folder: Path) -> tuple[Path, str, int]:
@@ -54,7 +52,7 @@ def build(folder: Path) -> tuple[Path, str, int]:
 def multiply(session: Session) -> None:
     """Write down runs that are like the one which is there, but for their many checkpoints."""
     run, given, segment, checkpoint, model, member = (
-        copied(session, table)
+        copied(session, table)[0]
         for table in (
             tables.Run,
             tables.RunInput,
@@ -64,7 +62,7 @@ def multiply(session: Session) -> None:
             tables.ModelMember,
         )
     )
-    rows: dict[type[tables.Base], list[Row]] = {}
+    rows: Rows = {}
     last = None
     for number in range(RUNS):
         ids = [new_id("ckpt") for _ in range(CHECKPOINTS)]
@@ -80,18 +78,7 @@ def multiply(session: Session) -> None:
         made = {"id": new_id("mv"), "sequence": number + 2, "place": number + 2}
         keep(rows, tables.ModelVersion, model | made)
         keep(rows, tables.ModelMember, member | {"version_id": made["id"], "checkpoint_id": last})
-    for table, each in rows.items():
-        session.execute(insert(table), each)
-
-
-def copied(session: Session, table: type[tables.Base]) -> Row:
-    """The columns of a table's first row."""
-    row = session.scalars(select(table)).first()
-    return {column.key: getattr(row, column.key) for column in table.__table__.columns}
-
-
-def keep(rows: dict[type[tables.Base], list[Row]], table: type[tables.Base], row: Row) -> None:
-    rows.setdefault(table, []).append(row)
+    written(session, rows)
 
 
 def asked(path: Path, dataset: str, record: int) -> dict[str, float]:

@@ -26,13 +26,14 @@ from torch import nn
 
 import lineage
 from lineage.data.dataset import head
-from lineage.schedule import ScheduleSpec, Selection, cells, nominal_cells, schedule_for
+from lineage.schedule import Division, ScheduleSpec, Selection, cells, nominal_cells, schedule_for
 from lineage.schedule.sliced import stage_epochs
 from lineage.source import load
 from storage.catalogue import tables
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.worker import Options
+from unlearn.plan.cost import batch_points
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
@@ -94,7 +95,7 @@ def share(slices: int) -> float:
 def deletion_costs(records: Selection, shards: int, slices: int) -> np.ndarray:
     """The visits that forgetting each record alone recomputes, from slice-end checkpoints: (n,)."""
     costs = np.zeros(len(records))
-    sizes = nominal_cells(cells(records.placement, SALT, shards, slices))
+    sizes = nominal_cells(cells(records, SALT, Division(shards, slices)))
     for shard, nominal in enumerate(sizes):
         schedule = schedule_for(
             ScheduleSpec(
@@ -140,7 +141,7 @@ def together(shards: int, draws: int = 2_000) -> list[dict[str, float]]:
     for k in TOGETHER:
         hit = [len(np.unique(draw.integers(0, shards, k))) for _ in range(draws)]
         measured = count * float(np.mean(hit)) / shards - k
-        formula = count * (1 - (1 - 1 / shards) ** k) - k
+        formula = batch_points(count, shards, k)
         results.append(
             {
                 "shards": shards,

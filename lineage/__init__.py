@@ -11,6 +11,7 @@ from lineage.provenance.query import who_saw
 from lineage.provenance.reach import Moment
 from lineage.provenance.trace import trace
 from lineage.store import Store
+from lineage.training.aggregation import Aggregation
 from lineage.training.batch import Batch, Handle
 from lineage.training.choice import choose
 from lineage.training.ensemble import Recipe, train
@@ -21,6 +22,7 @@ from lineage.training.run import Run
 from lineage.training.watching import holds
 
 __all__ = [
+    "Aggregation",
     "Batch",
     "Counts",
     "Ensemble",

@@ -54,10 +54,10 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def schemas() -> Path:
-    """The folder of the published schemas of lineage, which are not kept here: EXPUNGE_SCHEMAS."""
+    """The folder of the published schemas of OpenLineage, which no package has: EXPUNGE_SCHEMAS."""
     folder = os.environ.get("EXPUNGE_SCHEMAS")
     if not (folder and Path(folder).is_dir()):
-        at = "openlineage.io/spec/2-0-2/OpenLineage.json and w3.org/submissions/prov-json/schema"
+        at = "openlineage.io/spec/2-0-2/OpenLineage.json"
         absent("schemas", f"EXPUNGE_SCHEMAS names no folder of the schemas published at {at}")
     return Path(folder)
 

@@ -3,7 +3,8 @@
 The rows' commitments stay.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import datetime
 
 import numpy as np
 from sqlalchemy import select
@@ -33,6 +34,19 @@ def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
     return _destroy_old(store, plan_id)
 
 
+def destroy(store: Store, artefacts: Collection[str]) -> int:
+    """Delete the objects of purged checkpoints and fitted artefacts; returns how many files went.
+
+    What a hold keeps stays, and so does an object that something in use refers to as well.
+    """
+    with store.catalogue.read() as session:
+        held = kept_under_hold(session)
+        rows = list(_objects(session))
+    doomed = {blob for artefact, blob, _ in rows if artefact in artefacts and artefact not in held}
+    kept = {blob for artefact, blob, purged in rows if purged is None or artefact in held}
+    return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
+
+
 def sweep(store: Store) -> int:
     """Destroy what nothing refers to: objects and twins of writers that died, and temporary files.
 
@@ -51,14 +65,20 @@ def sweep(store: Store) -> int:
 def referenced(session: Session) -> Iterator[str]:
     """The digest of every object that something kept refers to; what is held is kept."""
     held = kept_under_hold(session)
-    for artefact in (tables.Checkpoint, tables.Fit):
-        rows = session.execute(select(artefact.id, artefact.object, artefact.purged_at))
-        yield from (blob for name, blob, purged in rows if purged is None or name in held)
+    rows = _objects(session)
+    yield from (blob for name, blob, purged in rows if purged is None or name in held)
     for manifest, data in session.execute(select(tables.Chunk.manifest, tables.Chunk.data)):
         yield manifest
         yield data
     yield from session.scalars(select(tables.Transform.mapping))
     yield from session.scalars(select(tables.RecordingFile.object))
+
+
+def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
+    """Every checkpoint and artefact, its object, and when it was purged."""
+    for table in (tables.Checkpoint, tables.Fit):
+        for row in session.execute(select(table.id, table.object, table.purged_at)):
+            yield row[0], row[1], row[2]
 
 
 def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> None:

@@ -4,7 +4,8 @@ ExpungeError (storage.errors)
 └── UnlearnError
     ├── RequestError
     ├── PlanError
-    ├── StalePlanError
+    │   ├── StalePlanError
+    │   └── ApprovalError
     ├── TaskError
     ├── VerificationFailedError
     └── InconclusiveError
@@ -31,6 +32,10 @@ class PlanError(UnlearnError):
 
 class StalePlanError(PlanError):
     """The graph has changed in a way that touches the plan."""
+
+
+class ApprovalError(PlanError):
+    """The store's policy has objections to a plan, which nobody has approved in spite of them."""
 
 
 class TaskError(UnlearnError):

@@ -15,7 +15,9 @@ from lineage.store import Store
 from storage import manifests
 from storage.catalogue import tables
 from storage.errors import NotFoundError
-from storage.intake import Column
+from storage.intake import Column, ColumnKind
+
+NUMBERS = (ColumnKind.BOOL, ColumnKind.INTEGER, ColumnKind.REAL, ColumnKind.REAL32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,20 @@ class Version:
         keep = np.flatnonzero(
             (index.positions < self.row.rows) & ~contains(self.deleted, index.positions)
         )
+        positions = index.positions[keep]
         return Present(
             Records(
-                index.positions[keep],
+                positions,
                 index.keys[keep],
                 index.placement[keep],
                 lambda rows: index.tiebreak(keep[rows]),
+                column=lambda name: self.column(name)[positions],
             ),
         )
+
+    def numbers(self, name: str) -> bool:
+        """Whether there is such a column, with a number a row."""
+        return any(each.name == name and each.kind in NUMBERS for each in self.columns)
 
     def column(self, name: str) -> NDArray[np.generic]:
         """One column over *all* positions: entry ``p`` belongs to position ``p``.

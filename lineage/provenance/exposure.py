@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from lineage.data.version import Version, open_version
 from lineage.provenance.chains import Chain
 from lineage.provenance.history import History, histories
-from lineage.schedule import Schedule
+from lineage.schedule import Schedule, Selection
 from lineage.store import Store
 from lineage.training.fits import in_shard
 from lineage.training.recording import schedule_of
@@ -51,15 +51,15 @@ def exposures(
     """
     with store.catalogue.read() as session:
         past = list(runs_over(session, records.keys(), known))
-    versions: dict[str, Version] = {}
+    inputs: dict[str, _Input] = {}
     found = []
     for each in past:
         if until is not None and each.first_step > until:
             continue
         for version_id in each.inputs.values():
-            if version_id not in versions:
-                versions[version_id] = open_version(store, version_id)
-        exposure = _exposure(store, each, versions, records, until)
+            if version_id not in inputs:
+                inputs[version_id] = _Input.of(open_version(store, version_id), records)
+        exposure = _exposure(store, each, inputs, until)
         if exposure is not None:
             found.append(exposure)
     return found
@@ -140,17 +140,24 @@ def passed_over(
     return np.concatenate(passed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A dataset version that runs were given, and those of its records that are asked about."""
+
+    version: Version
+    asked: Selection
+
+    @classmethod
+    def of(cls, version: Version, records: Mapping[str, BitMap]) -> "_Input":
+        rows = version.present.rows_of(records.get(version.dataset.id, BitMap()))
+        return cls(version, version.present.records.take(rows))
+
+
 def _exposure(
-    store: Store,
-    run: History,
-    versions: Mapping[str, Version],
-    records: Mapping[str, BitMap],
-    until: int | None,
+    store: Store, run: History, inputs: Mapping[str, _Input], until: int | None
 ) -> Exposure | None:
-    reached, steps = _visited(store, run, versions, records, until)
-    fits = tuple(
-        fit.id for fit in run.fits if _in_fit(versions[run.inputs[fit.alias]], records, run.spec)
-    )
+    reached, steps = _visited(store, run, inputs, until)
+    fits = tuple(fit.id for fit in run.fits if _in_fit(inputs[run.inputs[fit.alias]], run.spec))
     if not len(reached) and not fits:
         return None
     entered = np.unique(segments_of(run, reached))
@@ -166,27 +173,18 @@ def _exposure(
 
 
 def _visited(
-    store: Store,
-    run: History,
-    versions: Mapping[str, Version],
-    records: Mapping[str, BitMap],
-    until: int | None,
+    store: Store, run: History, inputs: Mapping[str, _Input], until: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The steps that some of the records reached, a visit each, and those that learned from it."""
     if run.spec.train is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    version = versions[run.inputs[run.spec.train]]
-    schedule = schedule_of(store, run.id, run.spec, version.salt)
-    visits = schedule.visits(version.present.records.take(_rows(version, records)))
-    done = executed(run, visits.steps, skipped(run, schedule, version), until)
+    given = inputs[run.inputs[run.spec.train]]
+    schedule = schedule_of(store, run.id, run.spec, given.version.salt)
+    visits = schedule.visits(given.asked)
+    done = executed(run, visits.steps, skipped(run, schedule, given.version), until)
     return visits.steps[done], visits.steps[done & visits.applied]
 
 
-def _rows(version: Version, records: Mapping[str, BitMap]) -> NDArray[np.intp]:
-    return version.present.rows_of(records.get(version.dataset.id, BitMap()))
-
-
-def _in_fit(version: Version, records: Mapping[str, BitMap], spec: RunSpec) -> bool:
+def _in_fit(given: _Input, spec: RunSpec) -> bool:
     """Whether an artefact fitted inside a shard saw any of the records."""
-    rows = _rows(version, records)
-    return bool(in_shard(version.present.records.placement[rows], version, spec).any())
+    return bool(in_shard(given.asked, given.version, spec).any())

@@ -66,7 +66,7 @@ def mermaid(view: "nx.DiGraph[str]") -> str:
     lines = ["flowchart LR"]
     for node in _nodes(view):
         before, after = _MERMAID_SHAPES.get(node.kind.value, ("[", "]"))
-        label = f"{_mermaid_text(node.label)}<br/>{_mermaid_text(node.id)}"
+        label = f"{mermaid_text(node.label)}<br/>{mermaid_text(node.id)}"
         lines.append(f'  {names[node.id]}{before}"{label}"{after}')
     for start, end, kind in _edges(view):
         arrow = "-.->" if _dashed(kind) else "-->"
@@ -128,7 +128,7 @@ def _dot_text(text: str) -> str:
     return _one_line(text).replace("\\", r"\\").replace('"', r"\"")
 
 
-def _mermaid_text(text: str) -> str:
+def mermaid_text(text: str) -> str:
     """Text of a quoted Mermaid label: what could end it or mark it up becomes entity codes."""
     return "".join(
         letter if letter.isalnum() or letter in " -–_.,/()" else f"#{ord(letter)};"

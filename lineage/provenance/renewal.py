@@ -21,7 +21,7 @@ from lineage.data.version import open_version
 from lineage.errors import TransformError
 from lineage.provenance.exposure import runs_over
 from lineage.provenance.history import History
-from lineage.schedule import schedule_for, shards_of, slices_of
+from lineage.schedule import Selection, schedule_for
 from lineage.store import Store
 from storage.catalogue import tables
 
@@ -134,9 +134,9 @@ def _entered(store: Store, run: History, places: Mapping[str, Places]) -> list[s
 def _stage(run: History, places: Places, salt: bytes) -> int | None:
     """The first stage of a run that records of these placements are in, if any is."""
     schedule = run.spec.schedule
-    if places is None:
+    if places is None or schedule.division.risk is not None:  # nobody knows the risk of new rows
         return 0
-    mine = places[shards_of(places, salt, schedule.shards) == schedule.shard]
-    if not len(mine):
-        return None
-    return int(slices_of(mine, salt, max(len(schedule.nominal), 1)).min())
+    where = Selection(np.arange(len(places)), places, places)
+    shards, slices = schedule.division.cells_of(where, salt)
+    mine = slices[shards == schedule.shard]
+    return int(mine.min()) if len(mine) else None

@@ -2,11 +2,20 @@
 
 from lineage.schedule.contract import Epoch, Forward, Records, Schedule, Selection, Visits
 from lineage.schedule.none import NoSteps
-from lineage.schedule.placement import cells, check, nominal_cells, shards_of, slices_of
+from lineage.schedule.placement import (
+    Division,
+    cells,
+    check,
+    nominal_cells,
+    shards_of,
+    slices_of,
+)
 from lineage.schedule.recorded import RecordedSchedule
+from lineage.schedule.risk import Risk
 from lineage.schedule.specification import NoStepsSpec, RecordedSpec, ScheduleSpec, schedule_for
 
 __all__ = [
+    "Division",
     "Epoch",
     "Forward",
     "NoSteps",
@@ -14,6 +23,7 @@ __all__ = [
     "RecordedSchedule",
     "RecordedSpec",
     "Records",
+    "Risk",
     "Schedule",
     "ScheduleSpec",
     "Selection",

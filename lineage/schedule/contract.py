@@ -7,11 +7,13 @@ records that no dataset version holds any more.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lineage.errors import ScheduleError
 
 Keys = NDArray[np.uint64]
 """Keyed 64-bit hashes, one a record: of its id, or of its first subject."""
@@ -22,8 +24,15 @@ Positions = NDArray[np.int64]
 Rows = NDArray[np.intp]
 """Indexes into the arrays that were given."""
 
+Column = Callable[[str], NDArray[np.generic]]
+"""The cells of a column, one a record, read only where a schedule depends on them."""
+
 Steps = NDArray[np.int64]
 """Nominal optimizer steps, counted from 0 over the whole run; or counts a step."""
+
+
+def _no_columns(name: str) -> NDArray[np.generic]:
+    raise ScheduleError(f"records are placed by column {name!r}, and these came without columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,13 @@ class Selection:
     """Some records of a dataset, present or not, as schedules know them; by ascending position.
 
     ``keys`` (n,) hash the record ids. ``placement`` (n,) hashes each record's first subject, and
-    equals ``keys`` where there is none.
+    equals ``keys`` where there is none. ``column`` gives cells, for records placed by risk.
     """
 
     positions: Positions
     keys: Keys
     placement: Keys
+    column: Column = field(default=_no_columns, kw_only=True)
 
     def __len__(self) -> int:
         """The number of records."""
@@ -44,7 +54,12 @@ class Selection:
 
     def take(self, rows: Rows | NDArray[np.bool_]) -> "Selection":
         """Some of these records, by index or by mask."""
-        return Selection(self.positions[rows], self.keys[rows], self.placement[rows])
+        return Selection(
+            self.positions[rows],
+            self.keys[rows],
+            self.placement[rows],
+            column=lambda name: self.column(name)[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,7 @@ class Records(Selection):
             self.keys[chosen],
             self.placement[chosen],
             lambda tied: self.tiebreak(chosen[tied]),
+            column=lambda name: self.column(name)[chosen],
         )
 
 

@@ -4,33 +4,83 @@ All records of a subject share a placement, so they fall into one cell: one shar
 """
 
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, product
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineage.errors import PlacementError
-from lineage.schedule.contract import Keys
-from lineage.schedule.mixer import Domain, mixed, scaled, tweak
+from lineage.schedule.contract import Keys, Selection
+from lineage.schedule.mixer import Domain, high, mixed, scaled, tweak
+from lineage.schedule.risk import END, Risk
+
+Numbers = NDArray[np.int64]
+"""A number a record, from 0: of its shard, or of its slice."""
 
 Counts = NDArray[np.int64]
 """Records in each cell: (shards, slices)."""
 
 
-def shards_of(placement: Keys, salt: bytes, shards: int) -> NDArray[np.int64]:
-    """The shard of each record (n,), from 0; a function of its placement and the salt alone."""
-    return scaled(mixed(placement, tweak(salt, Domain.SHARD)), shards)
+@dataclass(frozen=True)
+class Division:
+    """How records are spread over shards and slices; with the salt, all that decides a cell.
+
+    Shards have ``shares`` of the records; without, equal ones. With a ``risk``, the riskiest are in
+    the last shards, and in the last slices of each. Each ``generation`` is drawn anew.
+    """
+
+    shards: int = 1
+    slices: int = 1
+    shares: tuple[int, ...] | None = None
+    risk: Risk | None = None
+    generation: int = 0
+
+    def cells_of(self, asked: Selection, salt: bytes) -> tuple[Numbers, Numbers]:
+        """The shard and the slice of each record, present or not."""
+        hashes = mixed(asked.placement, tweak(salt, Domain.SHARD, self.generation))
+        if self.risk is None:
+            slices = slices_of(asked.placement, salt, self.slices, self.generation)
+            if self.shares is None:
+                return scaled(hashes, self.shards), slices
+            return self._shards_at(high(hashes)), slices
+        places = self.risk.places(asked.column(self.risk.column), high(hashes))
+        shards = self._shards_at(places)
+        width = (self._ends[1:] - self._ends[:-1])[shards]
+        within = (places - self._ends[shards]) * np.uint64(self.slices) // width
+        return shards, within.astype(np.int64)
+
+    def shard_of(self, asked: Selection, salt: bytes) -> Numbers:
+        """The shard of each record (n,)."""
+        return self.cells_of(asked, salt)[0]
+
+    def _shards_at(self, places: NDArray[np.uint64]) -> Numbers:
+        """The shard at each place of the line from 0 to 2**32."""
+        return np.searchsorted(self._ends[1:-1], places, side="right").astype(np.int64)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.uint64]:
+        """Where each shard begins on the line, rounded up, and where the last ends."""
+        shares = self.shares or (1,) * self.shards
+        total, ends = sum(shares), accumulate(shares, initial=0)
+        return np.array([-(-END * below // total) for below in ends], np.uint64)
 
 
-def slices_of(placement: Keys, salt: bytes, slices: int) -> NDArray[np.int64]:
+def shards_of(placement: Keys, salt: bytes, shards: int, generation: int = 0) -> Numbers:
+    """The shard of each record (n,) of a plain division, from 0."""
+    return scaled(mixed(placement, tweak(salt, Domain.SHARD, generation)), shards)
+
+
+def slices_of(placement: Keys, salt: bytes, slices: int, generation: int = 0) -> Numbers:
     """The slice of each record (n,), from 0; independent of its shard."""
-    return scaled(mixed(placement, tweak(salt, Domain.SLICE)), slices)
+    return scaled(mixed(placement, tweak(salt, Domain.SLICE, generation)), slices)
 
 
-def cells(placement: Keys, salt: bytes, shards: int, slices: int) -> Counts:
+def cells(asked: Selection, salt: bytes, division: Division) -> Counts:
     """How many of these records each cell holds: (shards, slices)."""
-    return _tally(placement, np.ones(len(placement)), salt, shards, slices)
+    return _tally(asked, np.ones(len(asked)), salt, division)
 
 
 def round2(count: int) -> int:
@@ -47,8 +97,14 @@ def nominal_cells(counts: Counts) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(round2, shard)) for shard in counts.tolist())
 
 
-def check(placement: Keys, salt: bytes, nominal: Sequence[Sequence[int]], batch_size: int) -> None:
-    """Refuse to train on a lumpy division: ``nominal`` gives its shards and slices.
+def check(
+    asked: Selection,
+    salt: bytes,
+    division: Division,
+    nominal: Sequence[Sequence[int]],
+    batch_size: int,
+) -> None:
+    """Refuse to train on a lumpy division, where ``nominal`` gives the sizes of its cells.
 
     It is for the first train of a model. A replay or twin never asks: forgetting may empty a cell.
 
@@ -58,35 +114,41 @@ def check(placement: Keys, salt: bytes, nominal: Sequence[Sequence[int]], batch_
             some stage are outside 0.5 to 2 times their nominal number. The hint proposes the
             nearest smaller division that passes.
     """
-    if not len(placement):
+    if not len(asked):
         raise PlacementError("there are no records to train on", hint="add rows to the dataset")
-    sizes = np.array(nominal, np.int64)
-    shards, slices = sizes.shape
-    fault = _fault(cells(placement, salt, shards, slices), sizes, batch_size)
+    fault = _fault(cells(asked, salt, division), np.array(nominal, np.int64), batch_size)
     if fault:
-        division = propose(placement, salt, shards, slices, batch_size)
+        nearest = propose(asked, salt, division, batch_size)
         hint = "the nominal sizes are those of other data: freeze new ones"
-        if division != (shards, slices):
-            hint = "try --shards {} --slices {}".format(*division)
-        raise PlacementError(fault, hint=hint, shards=division[0], slices=division[1])
+        if nearest != (division.shards, division.slices):
+            hint = "try --shards {} --slices {}".format(*nearest)
+        raise PlacementError(fault, hint=hint, shards=nearest[0], slices=nearest[1])
 
 
-def propose(
-    placement: Keys, salt: bytes, shards: int, slices: int, batch_size: int
-) -> tuple[int, int]:
+def propose(asked: Selection, salt: bytes, division: Division, batch_size: int) -> tuple[int, int]:
     """The nearest division, with no more shards and slices, that ``check`` accepts when fresh.
 
     Nearest gives up the fewest shards and slices together, then the fewest shards: they save most.
     One shard of one slice always passes. Divisions with more cells than subjects, or than half
-    batches (and an eighth, for rounding), cannot pass and are not tried.
+    batches (and an eighth, for rounding), cannot pass and are not tried. Fewer shards are equal.
     """
-    places, records = np.unique(placement, return_counts=True)
-    batch = min(batch_size, len(placement))
-    most = min(len(places), 2.25 * len(placement) / batch)
-    divisions = product(range(1, shards + 1), range(1, slices + 1))
-    nearest = sorted(divisions, key=lambda division: (-sum(division), -division[0]))
-    possible = (division for division in nearest if prod(division) <= most)
-    return next(d for d in possible if _accepted(_tally(places, records, salt, *d), batch_size))
+    _, first, records = np.unique(asked.placement, return_index=True, return_counts=True)
+    subjects = asked.take(first)
+    batch = min(batch_size, len(asked))
+    most = min(len(subjects), 2.25 * len(asked) / batch)
+    divisions = product(range(1, division.shards + 1), range(1, division.slices + 1))
+    nearest = sorted(divisions, key=lambda size: (-sum(size), -size[0]))
+    return next(
+        size
+        for size in nearest
+        if prod(size) <= most
+        and _accepted(_tally(subjects, records, salt, _resized(division, *size)), batch_size)
+    )
+
+
+def _resized(division: Division, shards: int, slices: int) -> Division:
+    shares = division.shares if shards == division.shards else None
+    return replace(division, shards=shards, slices=slices, shares=shares)
 
 
 def _accepted(counts: Counts, batch_size: int) -> bool:
@@ -94,11 +156,12 @@ def _accepted(counts: Counts, batch_size: int) -> bool:
 
 
 def _tally(
-    placement: Keys, records: NDArray[np.generic], salt: bytes, shards: int, slices: int
+    asked: Selection, records: NDArray[np.generic], salt: bytes, division: Division
 ) -> Counts:
-    cell = shards_of(placement, salt, shards) * slices + slices_of(placement, salt, slices)
-    counts = np.bincount(cell, weights=records, minlength=shards * slices)
-    return counts.astype(np.int64).reshape(shards, slices)
+    shards, slices = division.cells_of(asked, salt)
+    size = division.shards * division.slices
+    counts = np.bincount(shards * division.slices + slices, weights=records, minlength=size)
+    return counts.astype(np.int64).reshape(division.shards, division.slices)
 
 
 def _fault(counts: Counts, nominal: Counts, batch_size: int) -> str:

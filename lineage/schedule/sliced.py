@@ -43,17 +43,25 @@ def stage_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def stages_for(epochs: int, nominal: Sequence[int], batch_size: int) -> tuple[Stage, ...]:
+def stages_for(
+    epochs: int | Sequence[int], nominal: Sequence[int], batch_size: int
+) -> tuple[Stage, ...]:
     """The stages of one shard with ``nominal[i]`` records in slice ``i``.
 
-    An epoch of stage ``i`` has ``ceil(sum(nominal[:i + 1]) / batch_size)`` steps.
+    ``epochs`` are spread over the stages as `stage_epochs` does, or given for each of them. An
+    epoch of stage ``i`` has ``ceil(sum(nominal[:i + 1]) / batch_size)`` steps.
 
     >>> stages_for(2, [100, 100, 100], 64)
     (Stage(epochs=1, steps_per_epoch=2), Stage(epochs=1, steps_per_epoch=4), ...
 
     Raises:
-        ScheduleError: there are too few epochs for so many slices.
+        ScheduleError: there are too few epochs for so many slices, or not one number a slice.
     """
     steps = [-(-records // batch_size) for records in accumulate(nominal)]
-    chosen = stage_epochs(epochs, len(nominal))
+    chosen = stage_epochs(epochs, len(nominal)) if isinstance(epochs, int) else tuple(epochs)
+    if len(chosen) != len(nominal):
+        raise ScheduleError(
+            f"{len(chosen)} numbers of epochs were given for {len(nominal)} slices",
+            hint="give one number for the whole run, or one for each slice",
+        )
     return tuple(Stage(count, length) for count, length in zip(chosen, steps, strict=True))

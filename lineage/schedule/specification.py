@@ -1,15 +1,25 @@
 """A schedule as it is written down: everything but the salt, which is secret and passed apart."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lineage.errors import ScheduleError
 from lineage.schedule.mixer import LIMIT
+from lineage.schedule.placement import Division
+from lineage.schedule.risk import Risk
 from lineage.schedule.sliced import stages_for
 from lineage.schedule.stable import StableSchedule
 
 Size = Annotated[int, Field(ge=1, le=LIMIT)]
+Share = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class ScheduleSpec(BaseModel):
@@ -17,33 +27,52 @@ class ScheduleSpec(BaseModel):
 
     ``nominal`` has the frozen size of each slice of *this* shard, so its length is the number of
     slices; other shards do not enter. A plain run is shard 0 of 1 with one slice. ``seed`` is below
-    2**53, where every JSON reader keeps integers exact.
+    2**53, where every JSON reader keeps integers exact. ``epochs`` are those of the whole run, or
+    one number a slice. ``shares``, ``risk`` and ``generation`` are those of the `Division`.
 
     Raises:
-        ScheduleError: the shard does not exist, or the epochs are too few for so many slices.
+        ScheduleError: the shard does not exist, the epochs are too few for so many slices, or there
+            is not one share a shard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["stable/1"] = "stable/1"
-    epochs: Size
+    epochs: Size | tuple[Size, ...]
     batch_size: Size
     seed: int = Field(ge=0, lt=2**53)
     shards: Size
     shard: int = Field(ge=0)
     nominal: tuple[Size, ...] = Field(min_length=1)
+    shares: tuple[Share, ...] | None = None
+    risk: Risk | None = None
+    generation: int = Field(default=0, ge=0, lt=2**53)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         if self.shard >= self.shards:
             raise ScheduleError(f"there is no shard {self.shard} among {self.shards}")
+        if self.shares is not None and len(self.shares) != self.shards:
+            raise ScheduleError(f"{len(self.shares)} shares were given for {self.shards} shards")
         stages_for(self.epochs, self.nominal, self.batch_size)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_plain(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields, without those that a plain division has no use for."""
+        fields: dict[str, Any] = serialised(self)
+        plain = {"shares": None, "risk": None, "generation": 0}
+        return {name: value for name, value in fields.items() if value != plain.get(name, ...)}
 
     @property
     def slices(self) -> int:
         """The number of slices, and of stages."""
         return len(self.nominal)
+
+    @property
+    def division(self) -> Division:
+        """How records are spread over all shards and slices."""
+        return Division(self.shards, self.slices, self.shares, self.risk, self.generation)
 
     @property
     def steps(self) -> int:
@@ -66,6 +95,11 @@ class _OneShard(BaseModel):
     def shard(self) -> int:
         """The only one."""
         return 0
+
+    @property
+    def division(self) -> Division:
+        """All records together."""
+        return Division()
 
 
 class RecordedSpec(_OneShard):
@@ -108,4 +142,4 @@ def schedule_for(spec: ScheduleSpec, salt: bytes) -> StableSchedule:
         ScheduleError: the salt has another length.
     """
     stages = stages_for(spec.epochs, spec.nominal, spec.batch_size)
-    return StableSchedule(salt, spec.seed, spec.shard, spec.shards, stages)
+    return StableSchedule(salt, spec.seed, spec.shard, spec.division, stages)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lineage.errors import ScheduleError
 from lineage.schedule.contract import Epoch, Keys, Records, Rows, Selection, Steps, Visits
 from lineage.schedule.mixer import Domain, high, mixed, scaled, tweak
-from lineage.schedule.placement import shards_of, slices_of
+from lineage.schedule.placement import Division
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class StableSchedule:
     """The stable schedule of one shard, one stage for each slice; implements ``Schedule``.
 
     A plain run is shard 0 of 1 with one stage. Epochs are counted over all stages, so no two share
-    hashes. Shard and slice depend on the salt alone, steps and order also on seed and epoch.
+    hashes. Steps and order depend on the salt, the seed and the epoch; cells on the ``division``.
     """
 
     salt: bytes = field(repr=False)
     seed: int
     shard: int
-    shards: int
+    division: Division
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
@@ -158,8 +158,8 @@ class StableSchedule:
         keys, placement = asked.keys, asked.placement
         if keys.shape != placement.shape:
             raise ScheduleError(f"{len(keys)} keys came with {len(placement)} placements")
-        entries = slices_of(placement, self.salt, len(self.stages))
-        entries[shards_of(placement, self.salt, self.shards) != self.shard] = len(self.stages)
+        shards, entries = self.division.cells_of(asked, self.salt)
+        entries[shards != self.shard] = len(self.stages)
         return entries
 
     def _steps_within(self, keys: Keys, number: int) -> Steps:

@@ -92,7 +92,7 @@ def load(store: Store, checkpoint_id: str) -> dict[str, object]:
         what = "is quarantined under a hold" if held else "was purged"
         raise CheckpointError(
             f"checkpoint {checkpoint_id} {what} on {checkpoint.purged_at:%Y-%m-%d}",
-            hint="it descends from forgotten records; use the version that replaced it",
+            hint="it descends from forgotten records or made room: use the newest version",
         )
     state = codec.decode(store.objects.get(checkpoint.object))
     if codec.digest(state) != checkpoint.digest:

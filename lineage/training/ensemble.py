@@ -5,11 +5,10 @@ so a deletion touches one. A plain model is an ensemble of one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
@@ -18,20 +17,20 @@ from lineage.data.version import Version
 from lineage.errors import RunError, ScheduleError
 from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 from lineage.store import Store
-from lineage.training.checkpoint import load, newest
+from lineage.training.aggregation import Aggregation
+from lineage.training.checkpoint import load
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import execute
+from lineage.training.extension import Extension, extension
 from lineage.training.given import members_of
 from lineage.training.model import find_version
-from lineage.training.nominal import frozen_cells
+from lineage.training.nominal import Frozen, Wanted, frozen_cells
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
-from storage import ledger
+from lineage.training.versions import publish_training
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
-
-MEAN_PROBABILITY = "mean-probability"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +38,26 @@ class Recipe:
     """How to train a model: the topology, the schedule's sizes, and the program's settings.
 
     ``schedule`` is ``stable``, or ``recorded`` where the program draws an order of its own: then
-    it has no shards and no slices, and ``batch_size`` is its sampler's to say. ``start`` is a
+    it has no shards and no slices, and ``batch_size`` is its sampler's to say. Shards are of equal
+    size, or have shares like ``shard_sizes``; ``epochs`` are spread over the slices, or given for
+    each. By ``risk``, a column of probabilities, likely-deleted records go to the last shards and
+    slices; ``risk_bands`` are thresholds, in place of quantiles. ``start`` is a
     checkpoint whose ``restore`` objects every shard begins with (a fine-tune). ``given`` are other
     models that the program reads, by alias: versions by id, or names, which mean the newest; with
     no ``epochs`` it takes no step, and makes what it tracks of them alone. ``refreeze`` takes
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
+    The version puts the answers of its shards together by ``aggregation``. With ``extend``, rows
+    that came since the newest version was trained become new shards beside its own. Each
+    ``generation`` places records anew.
     """
 
     shards: int = 1
     slices: int = 1
-    epochs: int = 10
+    shard_sizes: tuple[int, ...] | None = None
+    risk: str | None = None
+    risk_bands: tuple[float, ...] | None = None
+    epochs: int | tuple[int, ...] = 10
     batch_size: int = 64
     seed: int = 0
     min_batch: int = 2
@@ -62,6 +70,9 @@ class Recipe:
     refreeze: bool = False
     schedule: Literal["stable", "recorded"] = "stable"
     world_size: int = 1
+    aggregation: Aggregation = Aggregation.MEAN
+    extend: bool = False
+    generation: int = 0
 
 
 def train(
@@ -98,11 +109,21 @@ def prepare(
         load(store, recipe.start)
     given = {alias: _members(store, name) for alias, name in (recipe.given or {}).items()}
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
-    check_versions(store, inputs.values())
     alias = next(iter(inputs), None) if recipe.epochs else None
-    schedules = _schedules(store, recipe, None if alias is None else inputs[alias])
+    grown = None
+    if recipe.extend:
+        if alias is None:
+            raise RunError(
+                "a run that takes no step learns from no rows, and extends no model",
+                hint="train it for an epoch or more: --dataset NAME --epochs N",
+            )
+        grown = extension(store, model, inputs[alias])
+        inputs[alias] = grown.rows
+    check_versions(store, inputs.values())
+    how = _aggregation(recipe, grown)
+    schedules = _schedules(store, recipe, None if alias is None else inputs[alias], grown)
     others = {
-        other: frozen_cells(store, version, 1, 1, recipe.batch_size, recipe.refreeze)[0][0]
+        other: _frozen(store, recipe, version, Wanted()).nominal[0][0]
         for other, version in inputs.items()
         if other != alias
     }
@@ -111,6 +132,8 @@ def prepare(
         training = tables.Training(
             id=new_id("train"),
             model_id=named_model(session, store, model).id,
+            aggregation=how,
+            extends_id=None if grown is None else grown.version.id,
             state="running",
             created_at=store.clock(),
         )
@@ -153,49 +176,6 @@ def resume(store: Store, training_id: str) -> tables.ModelVersion:
     return publish_training(store, training_id)
 
 
-def publish_version(
-    session: Session,
-    store: Store,
-    model_id: str,
-    members: Mapping[int, tables.Checkpoint],
-    *,
-    interim: bool = False,
-    plan_id: str | None = None,
-    replaces_id: str | None = None,
-) -> tables.ModelVersion:
-    """Make the next version of a model out of a checkpoint a shard, with its commitment."""
-    latest = select(func.max(tables.ModelVersion.sequence)).where(
-        tables.ModelVersion.model_id == model_id
-    )
-    sequence = (session.scalar(latest) or 0) + 1
-    replaced = None if replaces_id is None else session.get_one(tables.ModelVersion, replaces_id)
-    version = tables.ModelVersion(
-        id=new_id("mv"),
-        model_id=model_id,
-        sequence=sequence,
-        place=sequence if replaced is None else replaced.place,
-        aggregation=MEAN_PROBABILITY,
-        digest=model_digest([members[shard].digest for shard in sorted(members)]),
-        interim=interim,
-        plan_id=plan_id,
-        replaces_id=replaces_id,
-        created_at=store.clock(),
-    )
-    session.add(version)
-    session.flush()
-    session.add_all(
-        tables.ModelMember(version_id=version.id, shard=shard, checkpoint_id=checkpoint.id)
-        for shard, checkpoint in members.items()
-    )
-    ledger.commit(session, "model-version", version.id, {"digest": version.digest}, store.clock())
-    return version
-
-
-def model_digest(members: list[str]) -> str:
-    """The digest of an ensemble: of how it aggregates and its members' digests in shard order."""
-    return ledger.json_digest({"aggregation": MEAN_PROBABILITY, "members": members})
-
-
 def _members(store: Store, name: str) -> Members:
     """The checkpoints of a model that a run is given; each can be opened."""
     version = find_version(store, name)
@@ -206,39 +186,88 @@ def _members(store: Store, name: str) -> Members:
     return members
 
 
+def _aggregation(recipe: Recipe, grown: Extension | None) -> Aggregation:
+    """How a version answers: as it is asked for, or as the one that it extends."""
+    how = Aggregation(recipe.aggregation)
+    if grown is None:
+        return how
+    before = Aggregation(grown.version.aggregation)
+    if how not in (Aggregation.MEAN, before):
+        raise RunError(
+            f"{grown.version.id} answers by {before}, and what extends it does too",
+            hint="leave --aggregation and --weighted out, or train without --extend",
+        )
+    return before
+
+
 def _schedules(
-    store: Store, recipe: Recipe, version: Version | None
+    store: Store, recipe: Recipe, version: Version | None, grown: Extension | None
 ) -> Sequence[ScheduleSpec | RecordedSpec | NoStepsSpec]:
     """The schedule of each shard; without a version to train on, no step is taken."""
+    wanted = _wanted(recipe)
     if version is None:
-        if (recipe.shards, recipe.slices) != (1, 1):
+        if wanted != Wanted():
             raise ScheduleError(
                 "a run that takes no step has no records to spread over shards and slices",
-                hint="leave --shards and --slices out, or train on a dataset",
+                hint="leave out what divides records, or train on a dataset",
             )
         return [NoStepsSpec(seed=recipe.seed)]
     if recipe.schedule == "recorded":
-        if (recipe.shards, recipe.slices) != (1, 1):
+        if wanted != Wanted() or not isinstance(recipe.epochs, int):
             raise ScheduleError(
                 "an order that is drawn over all records isolates no shards and no slices",
-                hint="leave --schedule recorded out, or --shards and --slices",
+                hint="leave --schedule recorded out, or what divides the records",
             )
         present = len(version.present.records)
         return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]
-    cells = frozen_cells(
-        store, version, recipe.shards, recipe.slices, recipe.batch_size, recipe.refreeze
-    )
+    since = 0 if grown is None else grown.since
+    frozen = _frozen(store, recipe, version, replace(wanted, since=since))
     return [
         ScheduleSpec(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
-            shards=recipe.shards,
+            shards=frozen.division.shards,
             shard=shard,
             nominal=nominal,
+            shares=frozen.division.shares,
+            risk=frozen.division.risk,
+            generation=frozen.division.generation,
         )
-        for shard, nominal in enumerate(cells)
+        for shard, nominal in enumerate(frozen.nominal)
     ]
+
+
+def _wanted(recipe: Recipe) -> Wanted:
+    """The division that a recipe asks for.
+
+    Raises:
+        ScheduleError: its parts contradict each other.
+    """
+    shards = recipe.shards
+    if recipe.shard_sizes is not None:
+        if shards not in (1, len(recipe.shard_sizes)):
+            raise ScheduleError(
+                f"{len(recipe.shard_sizes)} sizes were given for {shards} shards",
+                hint="leave --shards out, or give one size for each",
+            )
+        shards = len(recipe.shard_sizes)
+    if recipe.risk_bands is not None and recipe.risk is None:
+        raise ScheduleError(
+            "bands of risk were given, and no risk", hint="name its column with --risk"
+        )
+    return Wanted(
+        shards,
+        recipe.slices,
+        recipe.shard_sizes,
+        recipe.risk,
+        recipe.risk_bands,
+        recipe.generation,
+    )
+
+
+def _frozen(store: Store, recipe: Recipe, version: Version, wanted: Wanted) -> Frozen:
+    return frozen_cells(store, version, wanted, recipe.batch_size, refreeze=recipe.refreeze)
 
 
 def _specification(
@@ -260,23 +289,3 @@ def _specification(
         threads=recipe.threads,
         world_size=recipe.world_size,
     )
-
-
-def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
-    """Make a version out of the last checkpoints of a training's runs, which are complete.
-
-    Raises:
-        RunError: it was made before.
-    """
-    with store.catalogue.write() as session:
-        training = session.get_one(tables.Training, training_id)
-        if training.state == "complete":
-            raise RunError(f"training {training_id} is complete", hint="see `expunge model list`")
-        members: dict[int, tables.Checkpoint] = {}
-        for run in session.scalars(select(tables.Run).where(tables.Run.training_id == training_id)):
-            last = newest(session, run.id)
-            assert last is not None
-            members[RunSpec.model_validate(run.specification).schedule.shard] = last
-        training.state = "complete"
-        training.ended_at = store.clock()
-        return publish_version(session, store, training.model_id, members)

@@ -1,5 +1,7 @@
 """What runs fitted: which rows it saw, and bringing it up to the rows of a run that is repeated."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -8,7 +10,7 @@ from sqlalchemy import Select, select
 from lineage.data.retained import live
 from lineage.data.statistics import Statistic
 from lineage.data.version import Excerpt, Version, contains, open_version
-from lineage.schedule import shards_of
+from lineage.schedule import Selection
 from lineage.store import Store
 from lineage.training import state as codec
 from lineage.training.specification import RunSpec
@@ -26,17 +28,22 @@ def value_of(store: Store, fit: tables.Fit) -> object:
     return codec.decode(store.objects.get(fit.object))["fitted"]
 
 
-def in_shard(placement: NDArray[np.uint64], version: Version, spec: RunSpec) -> NDArray[np.bool_]:
-    """Which rows of an input, by their placement, belong to a run's shard: its fits see those."""
-    shards = shards_of(placement, version.salt, spec.schedule.shards)
-    inside: NDArray[np.bool_] = shards == spec.schedule.shard
+def in_shard(asked: Selection, version: Version, spec: RunSpec) -> NDArray[np.bool_]:
+    """Which rows of an input belong to a run's shard: its fits see those.
+
+    Where the run places records by a risk, an input without that column is spread evenly.
+    """
+    division = spec.schedule.division
+    if division.risk is not None and not version.numbers(division.risk.column):
+        division = replace(division, risk=None)
+    inside: NDArray[np.bool_] = division.shard_of(asked, version.salt) == spec.schedule.shard
     return inside
 
 
 def seen(version: Version, spec: RunSpec) -> NDArray[np.int64]:
     """The positions of the rows that a fit of a run sees, in ascending order."""
     present = version.present
-    return present.positions[in_shard(present.records.placement, version, spec)]
+    return present.positions[in_shard(present.records, version, spec)]
 
 
 def carried(
@@ -85,5 +92,8 @@ def _excerpt(version: Version, rows: BitMap, spec: RunSpec) -> Excerpt:
     """Those of some rows that a fit of a run sees, erased ones left out."""
     index = manifests.read_index(version.store.objects, version.chunks_with(rows))
     asked = contains(rows, index.positions)
-    mine = in_shard(index.placement, version, spec)
-    return Excerpt(version, index.positions[asked & mine])
+    every = Excerpt(version, index.positions[asked])
+    few = Selection(
+        every.positions, index.keys[asked], index.placement[asked], column=every.__getitem__
+    )
+    return Excerpt(version, every.positions[in_shard(few, version, spec)])

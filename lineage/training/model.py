@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 
-from lineage.errors import ProgramError
+from lineage.errors import CheckpointError, ProgramError
 from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
+from lineage.training.aggregation import Aggregation, Answers, aggregated, weights_of
 from lineage.training.batch import Batch, Handle
 from lineage.training.contract import Stateful
 from lineage.training.environment import deterministic
@@ -32,9 +31,13 @@ from storage.errors import NotFoundError
 
 @dataclass(frozen=True)
 class Member:
-    """One shard's model: what its program tracked, restored, and how it predicts."""
+    """One shard's model: what its program tracked, restored, and how it predicts.
+
+    ``weight`` counts where its ensemble weighs members: the nominal records of the shard.
+    """
 
     shard: int
+    weight: int
     tracked: Mapping[str, Stateful]
     predict: Predictor
     threads: int
@@ -46,13 +49,16 @@ class Ensemble:
     """A model version: members that each learned from their own shard."""
 
     version_id: str
+    aggregation: Aggregation
     members: tuple[Member, ...]
 
-    def predict(self, batch: Batch) -> NDArray[np.float64]:
-        """The members' mean probability: (n, classes), or (n,) for one value a record."""
-        answers = [np.asarray(member.predict(batch), np.float64) for member in self.members]
-        mean: NDArray[np.float64] = np.mean(answers, axis=0)
-        return mean
+    def predict(self, batch: Batch) -> Answers:
+        """What the members say together: (n, classes), or (n,) for one value a record.
+
+        The mean of their probabilities, or the shares of their votes: see `aggregated`.
+        """
+        answers = [member.predict(batch) for member in self.members]
+        return aggregated(self.aggregation, answers, [member.weight for member in self.members])
 
 
 def find_version(store: Store, name: str) -> tables.ModelVersion:
@@ -82,13 +88,46 @@ def load_model(store: Store, name: str) -> Ensemble:
 
     Raises:
         NotFoundError: there is none.
-        CheckpointError: a member was purged.
+        CheckpointError: it or a member was purged.
         ProgramError: the program changed, or declares no ``run.predictor``.
     """
     version = find_version(store, name)
+    _require_kept(store, version)
     with store.catalogue.read() as session:
         members = members_of(session, version.id)
-    return Ensemble(version.id, tuple(open_member(store, *each) for each in members.items()))
+    return open_ensemble(store, version.id, members, Aggregation(version.aggregation))
+
+
+def open_ensemble(
+    store: Store, version_id: str, members: Mapping[int, str], aggregation: Aggregation
+) -> Ensemble:
+    """Open checkpoints, one a shard, to predict with together as a version of a model.
+
+    Raises:
+        CheckpointError, ProgramError: as `open_member`.
+    """
+    with store.catalogue.read() as session:
+        rows = [session.get_one(tables.Checkpoint, each) for each in members.values()]
+        weights = weights_of(session, rows)
+    opened = (
+        open_member(store, shard, checkpoint, weight)
+        for (shard, checkpoint), weight in zip(members.items(), weights, strict=True)
+    )
+    return Ensemble(version_id, aggregation, tuple(opened))
+
+
+def _require_kept(store: Store, version: tables.ModelVersion) -> None:
+    with store.catalogue.read() as session:
+        model = session.get_one(tables.Model, version.model_id)
+    if version.purged_at is not None:
+        hint = f"see what replaced it: expunge model show {model.name}"
+        if model.retired_at is not None:
+            hint = "its model is retired: train it again on the records that are left"
+        raise CheckpointError(
+            f"model version {version.id} was purged on {version.purged_at:%Y-%m-%d}: it learned "
+            "from forgotten records",
+            hint=hint,
+        )
 
 
 class _ReadyError(Exception):
@@ -112,7 +151,7 @@ class _Opened(Run):
         raise _ReadyError
 
 
-def open_member(store: Store, shard: int, checkpoint_id: str) -> Member:
+def open_member(store: Store, shard: int, checkpoint_id: str, weight: int = 1) -> Member:
     """Open a checkpoint to predict with.
 
     Raises:
@@ -143,7 +182,7 @@ def open_member(store: Store, shard: int, checkpoint_id: str) -> Member:
             f"program {program.source.ref} does not say how it predicts",
             hint="call run.predictor(function) before run.batches",
         )
-    return Member(shard, run.tracked, run.predict, spec.threads, uses_torch)
+    return Member(shard, weight, run.tracked, run.predict, spec.threads, uses_torch)
 
 
 def _fits(store: Store, run_id: str) -> Iterator[Any]:

@@ -102,9 +102,15 @@ def retire(store: Store, name: str) -> tables.Model:
                 f"model {name!r} was retired on {model.retired_at:%Y-%m-%d}",
                 hint="there is nothing left to do",
             )
+        end_use(session, store, model)
+        return model
+
+
+def end_use(session: Session, store: Store, model: tables.Model) -> None:
+    """Retire a model in the caller's transaction; one that was retired before stays as it is."""
+    if model.retired_at is None:
         model.retired_at = store.clock()
         ledger.commit(session, "retirement", model.id, {}, store.clock())
-        return model
 
 
 def hold(store: Store, artefact_id: str, reason: str) -> tables.Hold:

@@ -332,7 +332,7 @@ class Run:
         present = version.present
         rows = np.lexsort((present.records.keys,))
         if shard_only:
-            rows = rows[in_shard(present.records.placement, version, self._spec)[rows]]
+            rows = rows[in_shard(present.records, version, self._spec)[rows]]
         return Batch(version.column, present.positions[rows], present.records.keys[rows])
 
 

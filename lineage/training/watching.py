@@ -20,10 +20,10 @@ from lineage.schedule import RecordedSpec
 from lineage.source import Source, digest_files
 from lineage.store import Store
 from lineage.training import recording
+from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
-from lineage.training.ensemble import publish_training
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
 from lineage.training.given import members_of
@@ -33,6 +33,7 @@ from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team
+from lineage.training.versions import publish_training
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 
@@ -202,6 +203,7 @@ def _write_down(
             training = tables.Training(
                 id=new_id("train"),
                 model_id=named_model(session, store, model).id,
+                aggregation=Aggregation.MEAN,
                 state="running",
                 created_at=store.clock(),
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict
 
 from lineage.data.version import Version
-from lineage.provenance.listing import HoldDetail, TrainingDetail, VersionOfModel
+from lineage.provenance.listing import HoldDetail, PlacementOfModel, TrainingDetail, VersionOfModel
 from unlearn.request.listing import PlanSummary
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ class Made(_Answer):
 
 
 class Status(_Answer):
-    """What is in a store, and what waits; runs and requests are counted by state."""
+    """What is in a store, and what waits; runs and requests are counted by state.
+
+    ``reshard`` lists placements that have borne more deletions than they should.
+    """
 
     store: str
     datasets: int
@@ -34,6 +37,7 @@ class Status(_Answer):
     requests: Mapping[str, int]
     plans: tuple[PlanSummary, ...]
     holds: tuple[HoldDetail, ...]
+    reshard: tuple[PlacementOfModel, ...]
 
 
 class Registered(_Answer):
@@ -90,7 +94,7 @@ class Trained(_Answer):
 
 
 class Predicted(_Answer):
-    """The mean probabilities of a model version, a row a record."""
+    """What the members of a model version say together, a row a record."""
 
     id: str
     records: int

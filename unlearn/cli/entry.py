@@ -14,16 +14,19 @@ from unlearn.cli.dataset import dataset
 from unlearn.cli.demo import demo
 from unlearn.cli.exits import BY_CODE, Exit
 from unlearn.cli.export import export
+from unlearn.cli.forecast import forecast
 from unlearn.cli.lineage import lineage
 from unlearn.cli.model import model
 from unlearn.cli.output import JsonOutput, Output, TableOutput
 from unlearn.cli.plan import apply, plan, verify
+from unlearn.cli.policy import policy
 from unlearn.cli.request import cancel, request, retry
 from unlearn.cli.run import run
 from unlearn.cli.show import impact, show, who_saw
 from unlearn.cli.sql import sql
 from unlearn.cli.store import doctor, init, status
-from unlearn.cli.train import train
+from unlearn.cli.tick import tick, watch
+from unlearn.cli.train import reshard, train
 
 
 class Command(Noun):
@@ -105,6 +108,7 @@ for _each in (
     status,
     dataset,
     train,
+    reshard,
     run,
     model,
     show,
@@ -113,11 +117,15 @@ for _each in (
     export,
     lineage,
     sql,
+    forecast,
     request,
     cancel,
     retry,
+    policy,
     plan,
     apply,
     verify,
+    tick,
+    watch,
 ):
     main.add_command(_each)

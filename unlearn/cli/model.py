@@ -111,6 +111,29 @@ def retire(call: Call, name: str) -> None:
         call.out.one(find(store, name))
 
 
+@model.command(example="expunge model canary speech --on held-out --label word")
+@click.argument("name", metavar="MODEL")
+@click.option("--on", required=True, metavar="DATASET", help="The dataset to measure on.")
+@click.option("--label", required=True, metavar="COLUMN", help="The column with the right answer.")
+@click.option(
+    "--drop",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="How much less accurate a replacement may be.",
+)
+@pass_call
+def canary(call: Call, name: str, on: str, label: str, drop: float) -> None:
+    """Keep aliases from moving to a replacement that is much less accurate than what it replaces.
+
+    The erasure goes on in any case.
+    """
+    from unlearn.canary import keep_canary
+
+    with call.open() as store:
+        call.out.one(keep_canary(store, name, on, label, drop))
+
+
 @model.command(example="expunge model hold mv-0123456789 --reason 'litigation 12-345'")
 @click.argument("artefact", metavar="ID")
 @click.option("--reason", required=True, help="Why it must be kept.")
@@ -143,7 +166,7 @@ def release(call: Call, hold_id: str) -> None:
 @click.option("--output", metavar="FILE.csv", type=click.Path(dir_okay=False, path_type=Path))
 @pass_call
 def predict(call: Call, name: str, file: Path, output: Path | None) -> None:
-    """Print the mean probabilities of a model for the rows of a file, a row a record."""
+    """Print what the members of a model say together of the rows of a file, a row a record."""
     from unlearn.cli.answers import Predicted
     from unlearn.cli.prediction import as_csv, predict_file
 

@@ -20,6 +20,23 @@ MOST_EXACT = 2**53 - 1
 """Beyond this, readers of JSON disagree about a whole number."""
 
 
+class Several(click.ParamType[Any]):
+    """Numbers of one kind, with commas between them; where one may be ``alone``, it is no tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: click.ParamType[Any], *, alone: bool = False) -> None:
+        self.kind = kind
+        self.alone = alone
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...] | Any:
+        """The numbers of a text."""
+        numbers = tuple(self.kind.convert(word, param, ctx) for word in str(value).split(","))
+        return numbers[0] if self.alone and len(numbers) == 1 else numbers
+
+
 def columns(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
     """The columns of ``COL[,COL…]``."""
     return tuple(name for name in (text or "").split(",") if name)
@@ -227,8 +244,14 @@ def drawn(verb: F) -> F:
 
 
 def carried_out(verb: F) -> F:
-    """How a plan is applied: ``--workers``, ``--on``, ``--twin``, ``--allow-changed``."""
+    """How a plan is applied: ``--workers``, ``--on``, ``--twin``, and what is accepted."""
     for option in (
+        click.option(
+            "--approve",
+            "approval",
+            metavar="REASON",
+            help="Apply it in spite of what the policy holds against it.",
+        ),
         click.option(
             "--allow-changed", is_flag=True, help="Accept changed programs; the claim says so."
         ),
@@ -245,9 +268,7 @@ def carried_out(verb: F) -> F:
             "--workers",
             metavar="N",
             type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="How many processes.",
+            help="How many processes. Default: as planned.",
         ),
     ):
         verb = option(verb)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,8 @@ from lineage.provenance.selection import Chosen, Measured, Selection
 from unlearn.audit import Verified
 from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
-from unlearn.plan.model import Affected, Plan, Rejected, Task
+from unlearn.plan.model import Accuracy, Affected, Plan, Rejected, Task
+from unlearn.plan.passes.timetable import timetable
 
 
 class _Answer(BaseModel):
@@ -94,18 +96,22 @@ class ImpactAnswer(_Answer):
 
 
 class PlannedTask(_Answer):
-    """A task of a plan; ``fallback_from`` is the damaged checkpoint that would have served."""
+    """A task of a plan, which ``begins`` so many seconds after it.
+
+    ``fallback_from`` is the damaged checkpoint that would have served.
+    """
 
     id: str
     kind: str
     depends_on: tuple[str, ...]
     visits: int
     seconds: float
+    begins: float
     reason: str
     fallback_from: str | None
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task, begins: float) -> Self:
         """A task as it is reviewed."""
         return cls(
             id=task.id,
@@ -113,6 +119,7 @@ class PlannedTask(_Answer):
             depends_on=task.depends_on,
             visits=task.visits,
             seconds=task.seconds,
+            begins=round(begins, 3),
             reason=task.reason,
             fallback_from=task.work.fallback_from if task.work.kind == "replay" else None,
         )
@@ -128,10 +135,17 @@ class PlanAnswer(_Answer):
     full_retrain_visits: int
     seconds: float
     full_retrain_seconds: float
+    workers: int
+    duration: float
+    deadline: datetime | None
+    latest_start: datetime | None
     claim_possible: Claim
     graph_revision: int
     total_checkpoints: int
     notes: tuple[str, ...]
+    adaptive: tuple[str, ...]
+    critical: tuple[str, ...]
+    accuracy: Mapping[str, Accuracy]
     affected: Affected
     tasks: tuple[PlannedTask, ...]
     rejected: tuple[Rejected, ...]
@@ -142,7 +156,9 @@ class PlanAnswer(_Answer):
         shared = {
             name: getattr(plan, name) for name in cls.model_fields if name in Plan.model_fields
         }
-        return cls(**{**shared, "id": plan_id, "tasks": tuple(map(PlannedTask.of, plan.tasks))})
+        begins = timetable(plan.tasks, plan.workers).begins
+        tasks = tuple(PlannedTask.of(task, begins[task.id]) for task in plan.tasks)
+        return cls(**{**shared, "id": plan_id, "tasks": tasks})
 
 
 class Replaced(_Answer):
@@ -155,7 +171,10 @@ class Replaced(_Answer):
 
 
 class Applied(_Answer):
-    """What came of a plan; digests are of the last replacement, None if nothing was replaced."""
+    """What came of a plan; digests are of the last replacement, None if nothing was replaced.
+
+    ``retired`` are the models of which no member is left.
+    """
 
     plan: str
     model_digest: str | None
@@ -170,6 +189,7 @@ class Applied(_Answer):
     erased_records: int
     interim: tuple[str, ...]
     versions: tuple[Replaced, ...]
+    retired: tuple[str, ...]
     residuals: tuple[Mapping[str, str], ...]
 
     @classmethod
@@ -192,8 +212,23 @@ class Applied(_Answer):
             erased_records=purge["erased_records"],
             interim=tuple(each["version"] for each in _of_kind(results, "interim")),
             versions=versions,
+            retired=tuple(results["publish"].get("retired", ())),
             residuals=tuple(purge["residuals"]),
         )
+
+
+class Ticked(_Answer):
+    """What was pending, which of it was started and why, and what came of the ``plan`` for it.
+
+    Where no request comes before ``again_at``, nothing will be due before it.
+    """
+
+    pending: int
+    started: tuple[str, ...]
+    plan: str | None
+    again_at: datetime | None
+    why: str
+    applied: Applied | None
 
 
 class Checked(_Answer):

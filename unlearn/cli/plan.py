@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,16 +13,38 @@ from unlearn.cli.options import carried_out
 
 if TYPE_CHECKING:
     from lineage.store import Store
-    from unlearn.plan.model import Task
+    from unlearn.cli.outcomes import Applied
+    from unlearn.plan.model import Plan, Task
 
 
-@click.command(cls=Verb, example="expunge plan req-0123456789")
-@click.argument("requests", metavar="REQUEST…", nargs=-1, required=True)
+@click.command(cls=Verb, example="expunge plan req-0123456789 --workers 4")
+@click.argument("names", metavar="REQUEST…|PLAN", nargs=-1, required=True)
+@click.option("--workers", type=click.IntRange(min=1), help="Default: as the policy says.")
+@click.option("--measure", is_flag=True, help="Measure accuracies on the models' canaries.")
+@click.option("--why", metavar="TASK", help="Explain one task.")
+@click.option("--mermaid", is_flag=True, help="Draw the plan as a Mermaid flowchart.")
 @pass_call
-def plan(call: Call, requests: tuple[str, ...]) -> None:
-    """Plan the least work that forgets, with its cost and what was rejected; change nothing."""
+def plan(
+    call: Call,
+    names: tuple[str, ...],
+    workers: int | None,
+    measure: bool,
+    why: str | None,
+    mermaid: bool,
+) -> None:
+    """Plan the least work that forgets, with its cost and what was rejected; change nothing.
+
+    Or look again at a PLAN that was made.
+    """
+    if why and mermaid:
+        raise click.UsageError("give one of --why and --mermaid")
+    again = names[0].startswith("plan-")
+    if again and (len(names) > 1 or workers or measure):
+        raise click.UsageError("a plan that was made is shown as it is: give its id alone")
     with call.open() as store:
-        answer_plan(call, store, requests)
+        plan_id, made = _found(store, names[0]) if again else _made(store, names, workers, measure)
+        _show(call, plan_id, made, why, mermaid)
+    call.then(f"apply {plan_id}")
 
 
 @click.command(cls=Verb, example="expunge apply plan-0123456789 --workers 2 --twin")
@@ -52,25 +75,64 @@ def verify(call: Call, plan_id: str, twin: bool) -> None:
 
 def answer_plan(call: Call, store: "Store", requests: tuple[str, ...]) -> None:
     """Plan some requests together, and answer with the plan."""
-    from unlearn.cli.outcomes import PlanAnswer
-    from unlearn.plan.planner import make_plan
-
-    plan_id, made = make_plan(store, requests)
-    call.out.one(PlanAnswer.of(plan_id, made))
+    plan_id, made = _made(store, requests)
+    _show(call, plan_id, made)
     call.then(f"apply {plan_id}")
 
 
-def carry_out(
+def _made(
+    store: "Store", requests: tuple[str, ...], workers: int | None = None, measure: bool = False
+) -> tuple[str, "Plan"]:
+    from unlearn.plan.planner import make_plan
+
+    if not measure:
+        return make_plan(store, requests, workers)
+    from unlearn.plan.accuracy import measured
+
+    return make_plan(store, requests, workers, partial(measured, store))
+
+
+def _found(store: "Store", plan_id: str) -> tuple[str, "Plan"]:
+    from unlearn.plan.planner import load_plan
+
+    with store.catalogue.read() as session:
+        return plan_id, load_plan(session, plan_id)[1]
+
+
+def _show(
+    call: Call, plan_id: str, made: "Plan", why: str | None = None, mermaid: bool = False
+) -> None:
+    from unlearn.cli.outcomes import PlanAnswer
+    from unlearn.plan import explain
+
+    if mermaid:
+        call.out.drawing("mermaid", explain.mermaid(made))
+    elif why is not None:
+        call.out.one(explain.why(made, why))
+    else:
+        call.out.one(PlanAnswer.of(plan_id, made))
+
+
+def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
+    """Apply a plan, and answer with what came of it; the exit status is that of its verdict."""
+    answer = carried_out_plan(call, store, plan_id, **how)
+    call.out.one(answer)
+    call.then(f"verify {plan_id} --twin")
+    click.get_current_context().exit(BY_VERDICT[answer.verdict])
+
+
+def carried_out_plan(
     call: Call,
     store: "Store",
     plan_id: str,
     *,
     place: str,
-    workers: int,
+    workers: int | None,
     twin: bool,
     allow_changed: bool,
-) -> None:
-    """Apply a plan, and answer with what came of it; the exit status is that of its verdict."""
+    approval: str | None,
+) -> "Applied":
+    """Apply a plan, and tell what came of it."""
     from unlearn.cli.outcomes import Applied
     from unlearn.dispatch.debug import InProcess
     from unlearn.dispatch.drive import apply as drive
@@ -81,11 +143,8 @@ def carry_out(
         call.progress(f"{task.id} {state}" + (f": {task.reason}" if state == "started" else ""))
 
     call.resumption = f"apply {plan_id}"
+    workers = workers or _found(store, plan_id)[1].workers
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
     with redirect_stdout(sys.stderr):  # what programs print is no answer
-        results = drive(store, plan_id, pool, options, progress)
-    answer = Applied.of(plan_id, results)
-    call.out.one(answer)
-    call.then(f"verify {plan_id} --twin")
-    click.get_current_context().exit(BY_VERDICT[answer.verdict])
+        return Applied.of(plan_id, drive(store, plan_id, pool, options, progress, approval))

@@ -19,7 +19,7 @@ from storage.objects import Objects
 
 
 def predict_file(store: Store, name: str, path: Path) -> tuple[str, NDArray[np.float64]]:
-    """The version's id, and its mean probabilities for every row: shape (n, outputs).
+    """The version's id, and what its members say together of every row: shape (n, outputs).
 
     ``name`` is a version's id, or a model, which means its newest version. The file has columns of
     the dataset that the version was trained on, and may lack those its predictor does not read.

@@ -1,5 +1,6 @@
 """The verbs about requests to forget, and ``cancel`` and ``retry``, which also take a plan."""
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -16,17 +17,25 @@ def request() -> None:
 
 @request.command(example="expunge request add --subject 7 --subject 12")
 @whom
+@click.option(
+    "--due",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The last day to do it, in UTC. Default: a month from now.",
+)
 @pass_call
-def add(call: Call, whom: Whom) -> None:
+def add(call: Call, whom: Whom, due: datetime | None) -> None:
     """Accept a request to forget: from now on no new run sees these subjects or records."""
     from lineage.data.identity import Erased
     from lineage.provenance.query import ErasedAnswer
+    from unlearn.request.deadline import end_of
     from unlearn.request.lifecycle import accept
     from unlearn.request.listing import request as find
 
     with call.open() as store:
         with whom.identified():
-            accepted = accept(store, whom.kind, whom.ids, whom.within)
+            by = None if due is None else end_of(due.date())
+            accepted = accept(store, whom.kind, whom.ids, whom.within, by)
         if isinstance(accepted, Erased):
             call.out.one(ErasedAnswer.of(whom.kind, [accepted]))
             return

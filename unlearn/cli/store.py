@@ -33,6 +33,8 @@ def status(call: Call) -> None:
     call.out.one(found)
     if found.plans:
         call.then(f"apply {found.plans[0].id}")
+    elif found.reshard:
+        call.then(f"reshard {found.reshard[0].model}")
 
 
 @click.command(cls=Verb, example="expunge doctor")
@@ -50,7 +52,7 @@ def doctor(call: Call, sweep: bool) -> None:
 
 
 def _status(store: "Store") -> "Status":
-    from lineage.provenance.listing import datasets, holds, models, runs
+    from lineage.provenance.listing import datasets, holds, models, runs, worn_placements
     from unlearn.cli.answers import Status
     from unlearn.request.listing import plans, requests
 
@@ -64,4 +66,5 @@ def _status(store: "Store") -> "Status":
         requests=Counter(request.state for request in requests(store)),
         plans=tuple(plan for plan in plans(store) if plan.state not in ("applied", "cancelled")),
         holds=holds(store),
+        reshard=worn_placements(store),
     )

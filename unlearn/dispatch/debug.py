@@ -10,6 +10,8 @@ from unlearn.dispatch.worker import Options, perform
 class InProcess:
     """Carries out each task when it is submitted."""
 
+    size = 1
+
     def __init__(self, store: Store) -> None:
         self._store = store
 

@@ -1,10 +1,11 @@
-"""Driving a plan to its end: each task as soon as what it depends on is done."""
+"""Driving a plan to its end: the most urgent task whose way is free, whenever a worker is."""
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any, Protocol
 
 from lineage.store import Store
+from unlearn.approval import require_approval
 from unlearn.dispatch import journal
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.journal import Ownership
@@ -12,10 +13,16 @@ from unlearn.dispatch.worker import Options
 from unlearn.errors import TaskError
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
+from unlearn.plan.passes.timetable import by_urgency
 
 
 class Workers(Protocol):
-    """Where tasks are carried out."""
+    """Where tasks are carried out, ``size`` of them at once."""
+
+    @property
+    def size(self) -> int:
+        """How many tasks can run at the same time."""
+        ...
 
     def submit(self, ownership: Ownership, task_id: str, options: Options) -> "Future[None]":
         """Start a task."""
@@ -32,14 +39,17 @@ def apply(
     workers: Workers | None = None,
     options: Options = Options(),  # noqa: B008
     progress: Callable[[Task, str], None] = lambda task, state: None,
+    approval: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Carry out a plan, or what is left of it; returns the tasks' results by id.
 
     Without ``workers`` the tasks run here, one after the other. Idempotent: what is done is not
     done again, and a plan that is applied is only told of. A failed or interrupted plan keeps what
-    was done, for the next call to take up.
+    was done, for the next call to take up. ``approval`` is the reason to apply it in spite of what
+    the store's policy holds against it.
 
     Raises:
+        ApprovalError: the policy asks for such a reason.
         StalePlanError: the graph changed in a way that touches the plan.
         PlanError: it is cancelled or overtaken, or being applied elsewhere.
         TaskError: a worker died; the plan can be applied again.
@@ -48,7 +58,9 @@ def apply(
     if journal.is_applied(store, plan_id):
         workers.close()
         return journal.results(store, plan_id)
-    check_fresh(store, plan_id)
+    plan = check_fresh(store, plan_id)
+    if plan is not None:
+        require_approval(store, plan_id, plan, approval)
     ownership = journal.own(store, plan_id)
     state = "failed"
     try:
@@ -73,10 +85,11 @@ def _drive(
     progress: Callable[[Task, str], None],
 ) -> None:
     done = set(journal.results(store, ownership.plan_id))
-    waiting = [task for task in ownership.plan.tasks if task.id not in done]
+    waiting = [task for task in by_urgency(ownership.plan.tasks) if task.id not in done]
     running: dict[Future[None], Task] = {}
     while waiting or running:
-        for task in [task for task in waiting if done.issuperset(task.depends_on)]:
+        ready = [task for task in waiting if done.issuperset(task.depends_on)]
+        for task in ready[: workers.size - len(running)]:
             waiting.remove(task)
             progress(task, "started")
             running[workers.submit(ownership, task.id, options)] = task

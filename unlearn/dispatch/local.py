@@ -25,6 +25,7 @@ class LocalWorkers:
 
     def __init__(self, store: Store, workers: int) -> None:
         self._store = store
+        self.size = workers
         self._pool = ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=_be_quiet
         )

@@ -11,8 +11,10 @@ from unlearn.plan.model import Plan, Probe
 from unlearn.plan.planner import draft, load_plan
 
 
-def check_fresh(store: Store, plan_id: str) -> None:
+def check_fresh(store: Store, plan_id: str) -> Plan | None:
     """Plan again where nothing was carried out yet, and refuse where that gives another plan.
+
+    Returns the plan, or None where it was begun before.
 
     Raises:
         NotFoundError: there is no such plan.
@@ -30,7 +32,7 @@ def check_fresh(store: Store, plan_id: str) -> None:
     if row.state in ("applied", "cancelled"):
         raise PlanError(f"plan {plan_id} is {row.state}", hint=f"see `expunge show {plan_id}`")
     if row.state != "ready":
-        return
+        return None
     changes = differences(plan, draft(store, plan.requests))
     if changes:
         raise StalePlanError(
@@ -38,6 +40,7 @@ def check_fresh(store: Store, plan_id: str) -> None:
             hint=f"plan again: expunge plan {' '.join(plan.requests)}",
             difference=changes,
         )
+    return plan
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

@@ -4,6 +4,7 @@ A plan names checkpoints, runs, versions and positions; never a person.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,11 +75,15 @@ class External(_Frozen):
 
 
 class Aggregate(_Frozen):
-    """Put the members of a replacement version together."""
+    """Put the members of a replacement version together.
+
+    Shards that would learn from no record any more are ``left_out``, with what they had learned.
+    """
 
     kind: Literal["aggregate"] = "aggregate"
     version_id: str
     members: dict[int, "Made | Kept"]
+    left_out: dict[int, str] = Field(default_factory=dict)
 
 
 class Kept(_Frozen):
@@ -101,9 +106,13 @@ class Check(_Frozen):
 
 
 class Publish(_Frozen):
-    """Make the replacement versions the newest, and move aliases to them."""
+    """Make the replacement versions the newest, and move aliases to them.
+
+    Of versions that ``ended`` no member is left: nothing replaces them.
+    """
 
     kind: Literal["publish"] = "publish"
+    ended: tuple[str, ...] = ()
 
 
 class Purge(_Frozen):
@@ -133,11 +142,22 @@ class Task(_Frozen):
 
 
 class Rejected(_Frozen):
-    """A way that was considered and lost."""
+    """A way that was considered and lost; ``task`` is the one that it would have been done by."""
 
     name: str
     visits: int
     why: str
+    task: str | None = None
+
+
+class Accuracy(_Frozen):
+    """The share of a dataset's rows that a version gets right: as it is, and without its
+    affected shards (None where none would be left).
+    """
+
+    dataset: str
+    whole: float
+    interim: float | None
 
 
 class Affected(_Frozen):
@@ -154,6 +174,12 @@ class Plan(_Frozen):
 
     ``forget`` holds, per dataset id, a portable Roaring bitmap (base64) of every position that no
     recomputed segment may see: those of these requests and of all earlier ones.
+
+    On so many ``workers`` it is expected to take ``duration`` seconds, of which no more workers
+    save those of the ``critical`` tasks. ``latest_start`` leaves the store's policy of safety
+    before the ``deadline``, the earliest of its requests. ``adaptive`` requests came after a model
+    was published, and may depend on it. ``accuracy`` is by version id, where it
+    was asked for.
     """
 
     requests: tuple[str, ...]
@@ -167,8 +193,15 @@ class Plan(_Frozen):
     seconds: float
     full_retrain_visits: int
     full_retrain_seconds: float
+    deadline: datetime | None = None
+    workers: int = 1
+    duration: float = 0.0
+    critical: tuple[str, ...] = ()
+    latest_start: datetime | None = None
+    adaptive: tuple[str, ...] = ()
     claim_possible: Claim
     notes: tuple[str, ...]
+    accuracy: dict[str, Accuracy] = Field(default_factory=dict)
     rejected: tuple[Rejected, ...]
 
     def task(self, task_id: str) -> Task:

@@ -2,6 +2,8 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 
 from sqlalchemy import select
@@ -10,20 +12,17 @@ from sqlalchemy.orm import Session
 from lineage.data.closure import closure
 from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
-from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.query import live_versions
-from lineage.provenance.selection import Chosen, chosen
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
-from unlearn.claim import Claim
 from unlearn.impact import Impact, impact
-from unlearn.plan.cost import retained_visits
-from unlearn.plan.model import Affected, Plan, Task
-from unlearn.plan.passes.alternatives import full_retrain, rejected
+from unlearn.plan.model import Accuracy, Affected, Plan
+from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
+from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
 from unlearn.plan.passes.needed import needed, needed_checkpoints, needed_models
@@ -31,19 +30,33 @@ from unlearn.plan.passes.order import in_order
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
 from unlearn.plan.passes.restarts import restarts
+from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.passes.transforms import makers, transforms
-from unlearn.plan.world import World, world
-from unlearn.request.lifecycle import forget_sets, open_requests
+from unlearn.plan.prospects import adaptive, notes, possible_claim
+from unlearn.plan.retained import retained_visits
+from unlearn.plan.world import VersionFacts, World, world
+from unlearn.policy import Policy, policy_of
+from unlearn.request.reading import forget_sets, open_requests
+
+Measure = Callable[[World, Sequence[VersionFacts]], dict[str, Accuracy]]
+"""What measures the accuracy of versions, by their ids."""
 
 
-def make_plan(store: Store, request_ids: Sequence[str]) -> tuple[str, Plan]:
+def make_plan(
+    store: Store,
+    request_ids: Sequence[str],
+    workers: int | None = None,
+    measured: Measure | None = None,
+) -> tuple[str, Plan]:
     """Plan some open requests together and record the plan; returns its id and what it says.
+
+    See `draft` for ``workers`` and ``measured``.
 
     Raises:
         NotFoundError: a request does not exist.
         RequestError: a request is done or cancelled.
     """
-    plan = draft(store, request_ids)
+    plan = draft(store, request_ids, workers, measured)
     with store.catalogue.write() as session:
         content = plan.model_dump(mode="json")
         row = tables.Plan(
@@ -65,27 +78,34 @@ def make_plan(store: Store, request_ids: Sequence[str]) -> tuple[str, Plan]:
     return row.id, plan
 
 
-def draft(store: Store, request_ids: Sequence[str]) -> Plan:
-    """The plan for some requests as the store is now; nothing is written."""
+def draft(
+    store: Store,
+    request_ids: Sequence[str],
+    workers: int | None = None,
+    measured: Measure | None = None,
+) -> Plan:
+    """The plan for some requests as the store is now; nothing is written.
+
+    ``workers`` are as many as the policy says, unless given. With ``measured``, accuracies of the
+    versions to be replaced stand beside the alternatives.
+    """
     with store.catalogue.read() as session:
         requests = open_requests(session, request_ids)
-        revision = ledger.revision(session)
-        wanted = forget_sets(session, [request.id for request in requests])
-        gone = _all_forgotten(session)
-    found = impact(store, wanted)
-    fenced = found if gone == wanted else impact(store, gone)
-    with store.catalogue.read() as session:
-        visits = retained_visits(store, session, fenced.segments, gone)
-        snapshot = world(session, found, visits, _stale(store, session, found, gone))
-        return _assemble(
-            store,
-            session,
-            tuple(request.id for request in requests),
-            revision,
-            gone,
-            found,
-            snapshot,
+        asked = _Asked(
+            {request.id: request.received_at for request in requests},
+            min((request.due_at for request in requests if request.due_at), default=None),
+            ledger.revision(session),
+            policy_of(session),
+            _all_forgotten(session),
         )
+        wanted = forget_sets(session, list(asked.received))
+    found = impact(store, wanted)
+    fenced = found if asked.gone == wanted else impact(store, asked.gone)
+    with store.catalogue.read() as session:
+        left = retained_visits(store, session, fenced.segments, asked.gone)
+        stale = _stale(store, session, found, asked.gone)
+        snapshot = world(session, found, left, stale)
+    return _assemble(store, asked, found, snapshot, workers, measured)
 
 
 def load_plan(session: Session, plan_id: str) -> tuple[tables.Plan, Plan]:
@@ -115,51 +135,84 @@ def leased(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in restarted if each is not None))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be planned: requests and when they came, by when, and what no replay may see."""
+
+    received: Mapping[str, datetime]
+    deadline: datetime | None
+    revision: int
+    policy: Policy
+    gone: Positions
+
+
 def _assemble(
     store: Store,
-    session: Session,
-    requests: tuple[str, ...],
-    revision: int,
-    gone: Positions,
+    asked: _Asked,
     found: Impact,
     snapshot: World,
+    workers: int | None,
+    measured: Measure | None,
 ) -> Plan:
-    affected = needed(snapshot)
-    usable = _usable(store, session)
-    wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(snapshot)))
-    chains = restarts(snapshot, wanted, usable)
-    remade = transforms(snapshot, chains)
-    made_by = makers(snapshot, remade)
-    replayed = replays(snapshot, chains, made_by)
-    visits = sum(task.visits for task in replayed)
-    full_visits, full_seconds = full_retrain(snapshot, affected)
-    early = (
-        *interims(snapshot, affected, usable),
-        *remade,
-        *probes(snapshot, chains, made_by, usable),
-    )
-    tasks = finish(snapshot, found, affected, in_order((*early, *replayed)))
-    return Plan(
-        requests=requests,
-        graph_revision=revision,
-        forget={each: base64.b64encode(dump_bitmap(gone[each])).decode() for each in sorted(gone)},
-        records=sum(map(len, found.closure.forgotten.values())),
-        affected=Affected(
-            runs=tuple(sorted({snapshot.checkpoints[c].run_id for c in found.checkpoints})),
-            segments=tuple(sorted(found.segments)),
-            checkpoints=tuple(sorted(found.checkpoints)),
-            versions=tuple(sorted(found.versions)),
-        ),
-        total_checkpoints=sum(each.kept for each in snapshot.checkpoints.values()),
-        tasks=tasks,
-        visits=visits,
-        seconds=round(sum(task.seconds for task in tasks), 3),
-        full_retrain_visits=full_visits,
-        full_retrain_seconds=full_seconds,
-        claim_possible=_possible(session, found, gone, replayed),
-        notes=_notes(session, found, affected, gone),
-        rejected=rejected(snapshot, chains, visits, full_visits),
-    )
+    affected = without_emptied(snapshot, needed(snapshot))
+    accuracy = measured(snapshot, affected) if measured else {}
+    with store.catalogue.read() as session:
+        usable = _usable(store, session)
+        wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(snapshot)))
+        chains = restarts(snapshot, wanted, usable)
+        remade = transforms(snapshot, chains)
+        made_by = makers(snapshot, remade)
+        replayed = replays(snapshot, chains, made_by)
+        visits = sum(task.visits for task in replayed)
+        full_visits, full_seconds = full_retrain(snapshot, affected)
+        early = (
+            *interims(snapshot, affected, usable),
+            *remade,
+            *probes(snapshot, chains, made_by, usable),
+        )
+        tasks = finish(snapshot, found, affected, in_order((*early, *replayed)))
+        workers = workers or asked.policy.workers
+        duration = round(timetable(tasks, workers).duration, 3)
+        late = adaptive(session, asked.received, affected)
+        return Plan(
+            requests=tuple(asked.received),
+            graph_revision=asked.revision,
+            forget=_encoded(asked.gone),
+            records=sum(map(len, found.closure.forgotten.values())),
+            affected=Affected(
+                runs=tuple(sorted({snapshot.checkpoints[c].run_id for c in found.checkpoints})),
+                segments=tuple(sorted(found.segments)),
+                checkpoints=tuple(sorted(found.checkpoints)),
+                versions=tuple(sorted(found.versions)),
+            ),
+            total_checkpoints=sum(each.kept for each in snapshot.checkpoints.values()),
+            tasks=tasks,
+            visits=visits,
+            seconds=round(sum(task.seconds for task in tasks), 3),
+            full_retrain_visits=full_visits,
+            full_retrain_seconds=full_seconds,
+            deadline=asked.deadline,
+            workers=workers,
+            duration=duration,
+            critical=critical_path(tasks),
+            latest_start=asked.deadline and asked.policy.latest_start(asked.deadline, duration),
+            adaptive=late,
+            claim_possible=possible_claim(session, found, asked.gone, replayed),
+            notes=notes(session, found, affected, asked.gone, late),
+            accuracy=accuracy,
+            rejected=(
+                *later_restarts(snapshot, chains, [task.id for task in replayed], visits),
+                *giving_up(snapshot, affected, usable, visits, accuracy),
+                *retrained(visits, full_visits),
+            ),
+        )
+
+
+def _encoded(positions: Positions) -> dict[str, str]:
+    return {
+        dataset: base64.b64encode(dump_bitmap(positions[dataset])).decode()
+        for dataset in sorted(positions)
+    }
 
 
 def _all_forgotten(session: Session) -> Positions:
@@ -186,42 +239,3 @@ def _stale(store: Store, session: Session, found: Impact, gone: Positions) -> tu
     if live_versions(session).isdisjoint(found.versions) and not found.closure.taught:
         return found.closure.stale
     return closure(store, gone, found.closure.taught).stale
-
-
-def _held(session: Session, found: Impact) -> bool:
-    holds = session.scalars(
-        select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
-    )
-    return any(each in found.checkpoints | found.versions for each in holds)
-
-
-def _possible(session: Session, found: Impact, gone: Positions, replayed: Sequence[Task]) -> Claim:
-    """The strongest claim that a twin could bear."""
-    if incomplete_runs(session, gone):
-        return Claim.NONE
-    if _held(session, found) or any(task.work.kind == "external" for task in replayed):
-        return Claim.EXACT_BY_PROVENANCE
-    return Claim.REPLAY_VERIFIED
-
-
-def _notes(
-    session: Session, found: Impact, affected: Sequence[object], gone: Positions
-) -> tuple[str, ...]:
-    notes = [
-        f"{run} was given records that no dataset holds: whether it saw these cannot be told"
-        for run in incomplete_runs(session, gone)
-    ]
-    if not found.exposures:
-        notes.append("no recorded run trained on these records: nothing learned from them")
-    elif not affected:
-        notes.append("no model in use learned from these records: what did is only purged")
-    if _held(session, found):
-        notes.append("a hold keeps something that descends from these records: it lowers the claim")
-    notes += map(_choice, chosen(session, found.closure.everything, found.versions))
-    return tuple(notes)
-
-
-def _choice(each: Chosen) -> str:
-    how = [f"by looking at {', '.join(each.by)}, which has these records"] if each.by else []
-    how += [f"over {', '.join(each.over)}, which learned from them"] if each.over else []
-    return f"{each.version} was chosen {' and '.join(how)}: that choice is not made again"

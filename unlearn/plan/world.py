@@ -69,7 +69,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """A model version and its members, shard → checkpoint.
+    """A model version and its members, shard → checkpoint; some may be ``left_out`` from now on.
 
     An interim version is never ``live`` or ``newest`` here: it is not made again, the version that
     it stands in for is.
@@ -83,6 +83,7 @@ class VersionFacts:
     newest: bool
     tainted: bool
     interim: bool
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +131,38 @@ def world(
 def _checkpoints(
     session: Session, impact: Impact, retained: Mapping[str, int]
 ) -> dict[str, CheckpointFacts]:
-    starts = {run.id: run.start_id for run in session.scalars(select(tables.Run))}
-    rows = session.execute(
-        select(tables.Checkpoint, tables.Segment)
-        .join(tables.Segment, tables.Segment.checkpoint_id == tables.Checkpoint.id)
-        .order_by(tables.Checkpoint.run_id, tables.Checkpoint.step)
-    )
+    connection = session.connection()  # plain rows: there may be a hundred thousand of them
+    made, lap, model = tables.Checkpoint, tables.Segment, tables.RunModel
+    starts = dict(connection.execute(select(tables.Run.id, tables.Run.start_id)).all())
     given: dict[str, list[str]] = {}
-    for model in session.scalars(select(tables.RunModel)):
-        given.setdefault(model.run_id, []).append(model.checkpoint_id)
+    read = select(model.run_id, model.checkpoint_id).distinct().order_by(model.checkpoint_id)
+    for run_id, member in connection.execute(read):
+        given.setdefault(run_id, []).append(member)
+    rows = connection.execute(
+        select(
+            *(made.id, made.run_id, made.step, made.purged_at),
+            *(lap.id, lap.first_step, lap.visits, lap.seconds),
+        )
+        .join(lap, lap.checkpoint_id == made.id)
+        .order_by(made.run_id, made.step)
+    )
     facts: dict[str, CheckpointFacts] = {}
     latest: dict[str, str] = {}
-    for checkpoint, segment in rows:
-        facts[checkpoint.id] = CheckpointFacts(
-            checkpoint.id,
-            checkpoint.run_id,
-            checkpoint.step,
-            segment.first_step,
-            latest.get(checkpoint.run_id, starts[checkpoint.run_id]),
-            checkpoint.purged_at is None,
-            checkpoint.id in impact.checkpoints,
-            retained.get(segment.id, segment.visits),
-            segment.seconds,
-            segment.id,
-            tuple(sorted(set(given.get(checkpoint.run_id, ())))),
+    for name, run_id, step, purged_at, segment, first_step, visits, seconds in rows:
+        facts[name] = CheckpointFacts(
+            name,
+            run_id,
+            step,
+            first_step,
+            latest.get(run_id, starts[run_id]),
+            purged_at is None,
+            name in impact.checkpoints,
+            retained.get(segment, visits),
+            seconds,
+            segment,
+            tuple(given.get(run_id, ())),
         )
-        latest[checkpoint.run_id] = checkpoint.id
+        latest[run_id] = name
     return facts
 
 

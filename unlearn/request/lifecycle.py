@@ -6,6 +6,7 @@ no new run sees them, and nobody can register them again. Requests keep pseudony
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 
 from pyroaring import BitMap
@@ -30,20 +31,24 @@ from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
-
-AT_ONCE = 10_000
-"""How many values a query names; SQLite takes no more than some thirty thousand."""
+from unlearn.request.deadline import month_after
+from unlearn.request.reading import batches, open_requests
 
 
 def accept(
-    store: Store, kind: str, names: Sequence[str], within: str | None = None
+    store: Store,
+    kind: str,
+    names: Sequence[str],
+    within: str | None = None,
+    due: datetime | None = None,
 ) -> tables.Request | Erased:
     """Take a request to forget ``subject`` or ``record`` ids; the same request twice is one.
 
-    Ids that an earlier request covers are left to it; if all are, that erasure is the answer.
+    It must be done by ``due``, a month from now unless another time is given; of two times, by the
+    earlier. Ids that an earlier request covers are left to it; if all are, that erasure is the
+    answer.
 
     Raises:
         UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
@@ -55,8 +60,8 @@ def accept(
         new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
         require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
         if not any(new.values()):
-            return _known(store, list(earlier.values()))
-        request = _accept(store, kind, new, revision)
+            return _known(store, list(earlier.values()), due)
+        request = _accept(store, kind, new, revision, due)
         if request is not None:
             return request
 
@@ -71,7 +76,7 @@ def cancel(store: Store, request_id: str) -> None:
         RequestError: it is done, cancelled, or being carried out.
     """
     with store.catalogue.write() as session:
-        request = _open_request(session, request_id)
+        (request,) = open_requests(session, [request_id])
         busy = session.scalar(
             select(tables.Plan.id)
             .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
@@ -108,49 +113,6 @@ def _ready_plans(request_id: str) -> Select[tables.Plan]:
     )
 
 
-def forget_sets(session: Session, request_ids: Sequence[str]) -> Positions:
-    """The positions that these requests name: dataset id → positions."""
-    found: Positions = {}
-    for each in session.scalars(
-        select(tables.ForgetSet).where(tables.ForgetSet.request_id.in_(request_ids))
-    ):
-        positions = found.setdefault(each.dataset_id, BitMap())
-        positions |= load_bitmap(each.positions)
-    return found
-
-
-def others_open(session: Session, request_ids: Sequence[str]) -> list[str]:
-    """Open requests that are none of these."""
-    return list(
-        session.scalars(
-            select(tables.Request.id).where(
-                tables.Request.state == "open", tables.Request.id.not_in(request_ids)
-            )
-        )
-    )
-
-
-def open_requests(session: Session, request_ids: Sequence[str]) -> list[tables.Request]:
-    """These requests, all of which must be open.
-
-    Raises:
-        NotFoundError: one does not exist.
-        RequestError: one is done or cancelled.
-    """
-    return [_open_request(session, request_id) for request_id in dict.fromkeys(request_ids)]
-
-
-def _open_request(session: Session, request_id: str) -> tables.Request:
-    request = session.get(tables.Request, request_id)
-    if request is None:
-        raise NotFoundError(f"there is no request {request_id}", hint="see `expunge request list`")
-    if request.state != "open":
-        raise RequestError(
-            f"request {request_id} is {request.state}", hint="see `expunge request list`"
-        )
-    return request
-
-
 def _revision(store: Store) -> int:
     """Rises with what decides where an id is, and which request covers it."""
     with store.catalogue.read() as session:
@@ -181,17 +143,30 @@ def _divided(
     return new, erasures(store, kind, found, within)
 
 
-def _known(store: Store, covering: Sequence[Erased]) -> tables.Request | Erased:
+def _known(
+    store: Store, covering: Sequence[Erased], due: datetime | None
+) -> tables.Request | Erased:
     """What already covers all ids of a request: the open request, or the finished erasure."""
     newest = max(covering, key=lambda each: each.date)
     if newest.state == "done":
         return newest
-    with store.catalogue.read() as session:
-        return session.get_one(tables.Request, newest.request_id)
+    with store.catalogue.write() as session:
+        return _hastened(session.get_one(tables.Request, newest.request_id), due)
+
+
+def _hastened(request: tables.Request, due: datetime | None) -> tables.Request:
+    """A request that is there already, now due by the earlier of two times."""
+    if due is not None:
+        request.due_at = min(due, request.due_at or due)
+    return request
 
 
 def _accept(
-    store: Store, kind: str, found: Mapping[str, Positions], revision: int
+    store: Store,
+    kind: str,
+    found: Mapping[str, Positions],
+    revision: int,
+    due: datetime | None,
 ) -> tables.Request | None:
     """Write a request down, unless something changed since ``revision``."""
     positions: Positions = {}
@@ -203,7 +178,13 @@ def _accept(
     with store.catalogue.write() as session:
         if ledger.revision(session, "dataset-version", "request") != revision:
             return None
-        request = tables.Request(id=new_id("req"), state="open", identity="", received_at=now)
+        request = tables.Request(
+            id=new_id("req"),
+            state="open",
+            identity="",
+            received_at=now,
+            due_at=due or month_after(now),
+        )
         marks = _marks(session, store, kind, found)
         request.identity = ledger.json_digest({"kind": kind, "marks": sorted(marks)})
         same = select(tables.Request).where(
@@ -211,7 +192,7 @@ def _accept(
         )
         already = session.scalar(same)
         if already is not None:
-            return already
+            return _hastened(already, due)
         session.add(request)
         session.flush()
         keys = _keys(session, list(marks))
@@ -247,10 +228,9 @@ def _keys(session: Session, marks: Sequence[str]) -> dict[str, bytes]:
     """The secret key of each fingerprint, made now where there is none; few queries for many."""
     known: dict[str, bytes] = {}
     secret = tables.Secret
-    for first in range(0, len(marks), AT_ONCE):
-        some = secret.fingerprint.in_(marks[first : first + AT_ONCE])
-        rows = session.execute(select(secret.fingerprint, secret.key).where(some))
-        known.update({row.fingerprint: row.key for row in rows})
+    for some in batches(marks):
+        found = select(secret.fingerprint, secret.key).where(secret.fingerprint.in_(some))
+        known.update(session.execute(found).all())
     made = {mark: secrets.token_bytes(32) for mark in marks if mark not in known}
     session.add_all(secret(fingerprint=mark, key=key) for mark, key in made.items())
     return known | made

@@ -32,6 +32,7 @@ class RequestSummary(Answer):
     targets: int
     records: int
     received_at: datetime
+    due_at: datetime | None
     closed_at: datetime | None
 
 
@@ -222,6 +223,7 @@ def _request(session: Session, row: tables.Request) -> dict[str, Any]:
         "targets": len(kinds),
         "records": sum(_rows_by_dataset(session, row.id).values()),
         "received_at": row.received_at,
+        "due_at": row.due_at,
         "closed_at": row.closed_at,
     }
 

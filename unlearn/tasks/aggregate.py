@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lineage.training.ensemble import model_digest
+from lineage.training.aggregation import Aggregation, model_digest, weights_of
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import Aggregate, Made
@@ -19,12 +19,19 @@ def execute(context: Context) -> dict[str, Any]:
         else:
             members[shard] = member.checkpoint_id
     with context.store.catalogue.read() as session:
-        digests = [
-            session.get_one(tables.Checkpoint, members[shard]).digest for shard in sorted(members)
-        ]
+        found = {
+            shard: session.get_one(tables.Checkpoint, member)
+            for shard, member in sorted(members.items())
+        }
+        how = Aggregation(session.get_one(tables.ModelVersion, work.version_id).aggregation)
+        weights = weights_of(session, found.values())
+    digests = [checkpoint.digest for checkpoint in found.values()]
     return {
         "replaces": work.version_id,
-        "members": {str(shard): checkpoint for shard, checkpoint in sorted(members.items())},
+        "members": {str(shard): checkpoint.id for shard, checkpoint in found.items()},
+        "left_out": {str(shard): member for shard, member in work.left_out.items()},
         "member_digests": digests,
-        "digest": model_digest(digests),
+        "aggregation": how.value,
+        "weights": weights,
+        "digest": model_digest(how, digests, weights),
     }

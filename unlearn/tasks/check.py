@@ -20,7 +20,7 @@ from unlearn.dispatch.worker import Context
 from unlearn.impact import impact
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import decoded
-from unlearn.request.lifecycle import forget_sets
+from unlearn.request.reading import forget_sets
 from unlearn.twin.compare import compare
 
 Results = dict[str, dict[str, Any]]

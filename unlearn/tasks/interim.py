@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from lineage.training.ensemble import publish_version
+from lineage.training.aggregation import Aggregation
+from lineage.training.versions import publish_version
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import Interim
@@ -23,14 +24,16 @@ def execute(context: Context) -> dict[str, Any]:
             )
         )
         if version is None:
+            replaced = session.get_one(tables.ModelVersion, work.version_id)
             version = publish_version(
                 session,
                 context.store,
-                session.get_one(tables.ModelVersion, work.version_id).model_id,
+                replaced.model_id,
                 {
                     shard: session.get_one(tables.Checkpoint, member)
                     for shard, member in work.members.items()
                 },
+                Aggregation(replaced.aggregation),
                 interim=True,
                 plan_id=context.plan_id,
                 replaces_id=work.version_id,

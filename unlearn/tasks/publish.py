@@ -2,17 +2,20 @@
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from lineage.training.ensemble import publish_version
+from lineage.training.aggregation import Aggregation
+from lineage.training.registry import end_use
+from lineage.training.versions import publish_version
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.errors import VerificationFailedError
+from unlearn.plan.model import Publish
 
 
 def execute(context: Context) -> dict[str, Any]:
-    """Publish every aggregate, once.
+    """Publish every aggregate, once; take models out of use of which nothing is left.
 
     Raises:
         VerificationFailedError: the check did not pass; nothing is published and nothing purged.
@@ -23,9 +26,13 @@ def execute(context: Context) -> dict[str, Any]:
             f"plan {context.plan_id} failed its check: {check['claim']['reason']}",
             hint=f"see `expunge show {context.plan_id}`; nothing was published or purged",
         )
+    work = context.task.work
+    assert isinstance(work, Publish)
     made = [result for task, result in context.results.items() if task.startswith("aggregate-")]
     with context.store.catalogue.write() as session:
-        return {"versions": {each["replaces"]: _publish(session, context, each) for each in made}}
+        versions = {each["replaces"]: _publish(session, context, each) for each in made}
+        retired = {each: _end(session, context, each) for each in work.ended}
+    return {"versions": versions, "retired": [name for name in retired.values() if name]}
 
 
 def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:
@@ -37,14 +44,16 @@ def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:
         )
     )
     if version is None:
+        replaced = session.get_one(tables.ModelVersion, made["replaces"])
         version = publish_version(
             session,
             context.store,
-            session.get_one(tables.ModelVersion, made["replaces"]).model_id,
+            replaced.model_id,
             {
                 int(shard): session.get_one(tables.Checkpoint, member)
                 for shard, member in made["members"].items()
             },
+            Aggregation(replaced.aggregation),
             plan_id=context.plan_id,
             replaces_id=made["replaces"],
         )
@@ -54,3 +63,21 @@ def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:
         .values(version_id=version.id)
     )
     return version.id
+
+
+def _end(session: Session, context: Context, version_id: str) -> str | None:
+    """No alias names a version that nothing replaces; the name of its model, if it was the newest.
+
+    Then the model is retired: an older version would be mistaken for what it is now.
+    """
+    session.execute(delete(tables.Alias).where(tables.Alias.version_id == version_id))
+    version = session.get_one(tables.ModelVersion, version_id)
+    newest = select(tables.ModelVersion.id).where(
+        tables.ModelVersion.model_id == version.model_id, tables.ModelVersion.interim.is_(False)
+    )
+    order = tables.ModelVersion.place.desc(), tables.ModelVersion.sequence.desc()
+    if session.scalars(newest.order_by(*order)).first() != version_id:
+        return None
+    model = session.get_one(tables.Model, version.model_id)
+    end_use(session, context.store, model)
+    return model.name

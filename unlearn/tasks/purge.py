@@ -4,24 +4,21 @@ Every step is idempotent: marked in the catalogue first, then destroyed, so that
 leaves is found again by the next execution.
 """
 
-from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from pyroaring import BitMap
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.store import Store
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
-from unlearn.erase import erase_rows, sweep
+from unlearn.erase import destroy, erase_rows, sweep
 from unlearn.errors import TaskError
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Purge
-from unlearn.request.lifecycle import forget_sets
+from unlearn.request.reading import forget_sets
 
 
 def execute(context: Context) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def execute(context: Context) -> dict[str, Any]:
     _nothing_new(store, context, work, found)
     artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
     _mark(store, artefacts | {*work.versions, *found.versions})
-    destroyed = _destroy(store, artefacts, held)
+    destroyed = destroy(store, artefacts)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     sweep(store)
     _close(store, context)
@@ -74,22 +71,6 @@ def _mark(store: Store, ids: set[str]) -> None:
         for table in (tables.Checkpoint, tables.Fit, tables.ModelVersion):
             gone = update(table).where(table.id.in_(ids), table.purged_at.is_(None))
             session.execute(gone.values(purged_at=now))
-
-
-def _destroy(store: Store, artefacts: set[str], held: set[str]) -> int:
-    """Delete the objects of purged artefacts that nothing in use or held refers to."""
-    with store.catalogue.read() as session:
-        rows = list(_objects(session))
-    doomed = {blob for artefact, blob, _ in rows if artefact in artefacts - held}
-    kept = {blob for artefact, blob, purged in rows if purged is None or artefact in held}
-    return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
-
-
-def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
-    """Every checkpoint and artefact, its object, and when it was purged."""
-    for table in (tables.Checkpoint, tables.Fit):
-        for row in session.execute(select(table.id, table.object, table.purged_at)):
-            yield row[0], row[1], row[2]
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lineage.store import Store
-from lineage.training.ensemble import model_digest
+from lineage.training.aggregation import Aggregation, model_digest
 from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import decoded
-from unlearn.request.lifecycle import forget_sets, others_open
+from unlearn.request.reading import forget_sets, others_open
 from unlearn.twin.kit import pack
 
 TWINS = "twins"
@@ -71,10 +71,12 @@ def _trained(
 
 
 def _twin(version: Mapping[str, Any], members: list[str] | None, why: str = "") -> Twin:
+    how = Aggregation(version.get("aggregation", Aggregation.MEAN))  # plans of before had no other
+    weights = version.get("weights", ())
     return Twin(
         version=version["replaces"],
         model_digest=version["digest"],
-        twin_digest=None if members is None else model_digest(members),
+        twin_digest=None if members is None else model_digest(how, members, weights),
         members=tuple(version["member_digests"]),
         twin_members=tuple(members or ()),
         why=why,

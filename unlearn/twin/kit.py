@@ -82,10 +82,14 @@ class TwinRun(_Frozen):
 
 
 class Kit(_Frozen):
-    """Datasets and runs, each after what it needs; versions name (run, step) of each member."""
+    """Datasets and runs, each after what it needs; versions name (run, step) of each member.
+
+    Members that were ``left_out`` of a version are trained too: no record may reach them.
+    """
 
     items: tuple[Annotated[TwinDataset | TwinRun, Field(discriminator="kind")], ...]
     versions: dict[str, tuple[tuple[str, int], ...]]
+    left_out: dict[str, tuple[tuple[str, int], ...]]
 
 
 def pack(
@@ -107,13 +111,12 @@ def pack(
             being forgotten by another request.
     """
     packer = _Packer(store, gone, pending, folder, tainted)
-    versions = {}
+    versions, left_out = {}, {}
     for version in made:
-        shards = sorted(version["members"], key=int)
-        versions[version["replaces"]] = tuple(
-            packer.member(version["members"][shard]) for shard in shards
-        )
-    return Kit(items=tuple(packer.items.values()), versions=versions)
+        name = version["replaces"]
+        versions[name] = packer.members(version["members"])
+        left_out[name] = packer.members(version.get("left_out", {}))
+    return Kit(items=tuple(packer.items.values()), versions=versions, left_out=left_out)
 
 
 class _Packer:
@@ -133,6 +136,10 @@ class _Packer:
         self.folder = folder
         self.tainted = tainted
         self.items: dict[str, TwinDataset | TwinRun] = {}
+
+    def members(self, checkpoints: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+        """The runs that make the members of a version (shard → checkpoint), in shard order."""
+        return tuple(self.member(checkpoints[shard]) for shard in sorted(checkpoints, key=int))
 
     def member(self, checkpoint_id: str) -> tuple[str, int]:
         """The run whose counterfactual makes this checkpoint, and the step it makes it at."""

@@ -45,10 +45,14 @@ def train(folder: Path) -> dict[str, list[str]]:
             else:
                 order = None if item.order is None else _recorded(store, item, versions, folder)
                 runs[item.key] = _execute(store, item, versions, runs, order)
-        return {
-            version: [_digest(store, runs[key], step) for key, step in members]
-            for version, members in kit.versions.items()
-        }
+        return {version: _digests(store, kit, version, runs) for version in kit.versions}
+
+
+def _digests(store: Store, kit: Kit, version: str, runs: Mapping[str, str]) -> list[str]:
+    """The digests of a version's members, and of those left out that a record has reached."""
+    left_out = (each for each in kit.left_out[version] if _visited(store, runs[each[0]]))
+    members = (*kit.versions[version], *left_out)
+    return [_digest(store, runs[key], step) for key, step in members]
 
 
 def _register(store: Store, twin: TwinDataset, folder: Path, runs: Mapping[str, str]) -> str:
@@ -140,6 +144,13 @@ def _models(
 def _made(session: Session, runs: Mapping[str, str], key: str, step: int) -> str:
     """The checkpoint that a run of the kit left at a step."""
     return session.scalars(_checkpoint(runs[key], step)).one().id
+
+
+def _visited(store: Store, run_id: str) -> bool:
+    """Whether any record reached a run."""
+    with store.catalogue.read() as session:
+        visits = select(tables.Segment.visits).where(tables.Segment.run_id == run_id)
+        return any(session.scalars(visits))
 
 
 def _digest(store: Store, run_id: str, step: int) -> str:

@@ -9,7 +9,7 @@ from lineage.training.model import Ensemble, load_model
 
 
 class EnsembleModule(nn.Module):
-    """The members' modules under one roof; called with a batch, it gives their mean probability.
+    """The members' modules under one roof; called with a batch, it gives what they say together.
 
     ``members`` holds, per shard, every tracked object that is a module.
     """
@@ -29,7 +29,7 @@ class EnsembleModule(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean probabilities: (n, classes), or (n,) for one value a record; float64."""
+        """Probabilities or shares of votes: (n, classes), or (n,) for one value; float64."""
         return torch.from_numpy(self.ensemble.predict(batch))
 
 

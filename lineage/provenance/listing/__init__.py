@@ -6,6 +6,7 @@ from lineage.provenance.listing.answers import (
     HoldDetail,
     ModelDetail,
     ModelSummary,
+    PlacementOfModel,
     RunDetail,
     RunSummary,
     TrainingDetail,
@@ -14,7 +15,14 @@ from lineage.provenance.listing.answers import (
 )
 from lineage.provenance.listing.by_id import KINDS, thing
 from lineage.provenance.listing.data import dataset, datasets
-from lineage.provenance.listing.models import holds, model, models, trained_on, version_of_model
+from lineage.provenance.listing.models import (
+    holds,
+    model,
+    models,
+    trained_on,
+    version_of_model,
+    worn_placements,
+)
 from lineage.provenance.listing.runs import run, runs, training
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "HoldDetail",
     "ModelDetail",
     "ModelSummary",
+    "PlacementOfModel",
     "RunDetail",
     "RunSummary",
     "TrainingDetail",
@@ -40,4 +49,5 @@ __all__ = [
     "trained_on",
     "training",
     "version_of_model",
+    "worn_placements",
 ]

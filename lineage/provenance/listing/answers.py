@@ -130,11 +130,15 @@ class ModelSummary(Answer):
 
 
 class VersionOfModel(Answer):
-    """A version of a model; ``members`` maps shard to checkpoint, ``live`` while it is in use."""
+    """A version of a model; ``members`` maps shard to checkpoint, ``live`` while it is in use.
+
+    ``aggregation`` is how they answer together; of the shards ``without``, there is no member.
+    """
 
     id: str
     model: str
     sequence: int
+    aggregation: str
     digest: str
     interim: bool
     live: bool
@@ -143,13 +147,28 @@ class VersionOfModel(Answer):
     plan: str | None
     replaces: str | None
     members: Mapping[int, str]
+    without: tuple[int, ...]
     created_at: datetime
     purged_at: datetime | None
 
 
-class ModelDetail(ModelSummary):
-    """A model and every version it ever had."""
+class PlacementOfModel(Answer):
+    """The placement of a model's newest version, drawn anew with each ``generation``.
 
+    Of the ``records`` it was drawn for, so many have been ``deleted``; ``due`` past the cap.
+    """
+
+    model: str
+    generation: int
+    records: int
+    deleted: int
+    due: bool
+
+
+class ModelDetail(ModelSummary):
+    """A model and every version it ever had; without shards and slices it has no placement."""
+
+    placement: PlacementOfModel | None
     versions: tuple[VersionOfModel, ...]
 
 

@@ -1,19 +1,24 @@
 """Listing models, their versions, and holds."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.given import Members
 from lineage.names import near
 from lineage.provenance.listing.answers import (
     HoldDetail,
     ModelDetail,
     ModelSummary,
+    PlacementOfModel,
     VersionOfModel,
 )
 from lineage.provenance.query import live_versions
 from lineage.store import Store
+from lineage.training.given import members_of
+from lineage.training.reshard import cap_of_placements, due, wear
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 
@@ -49,8 +54,31 @@ def detail(session: Session, row: tables.Model) -> ModelDetail:
     live = live_versions(session)
     return ModelDetail(
         **_summary(session, row),
+        placement=next(iter(_placements(session, [row])), None),
         versions=tuple(_version(session, each, live) for each in versions.all()),
     )
+
+
+def worn_placements(store: Store) -> tuple[PlacementOfModel, ...]:
+    """The placements of models in use that have borne more deletions than they should."""
+    with store.catalogue.read() as session:
+        used = select(tables.Model).where(tables.Model.retired_at.is_(None))
+        rows = session.scalars(used.order_by(tables.Model.name)).all()
+        return tuple(each for each in _placements(session, rows) if each.due)
+
+
+def _placements(session: Session, models: Iterable[tables.Model]) -> Iterator[PlacementOfModel]:
+    for row in models:
+        newest = _newest(session, row)
+        found = None if newest is None else wear(session, newest.id)
+        if found is not None:
+            yield PlacementOfModel(
+                model=row.name,
+                generation=found.generation,
+                records=found.records,
+                deleted=found.deleted,
+                due=due(found.deleted, found.records, cap_of_placements()),
+            )
 
 
 def version_of_model(store: Store, version_id: str) -> VersionOfModel:
@@ -92,13 +120,17 @@ def holds(store: Store) -> tuple[HoldDetail, ...]:
         return tuple(map(HoldDetail.model_validate, rows))
 
 
-def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
-    newest = session.scalar(
+def _newest(session: Session, row: tables.Model) -> tables.ModelVersion | None:
+    return session.scalar(
         select(tables.ModelVersion)
         .where(tables.ModelVersion.model_id == row.id, tables.ModelVersion.purged_at.is_(None))
         .order_by(tables.ModelVersion.sequence.desc())
         .limit(1)
     )
+
+
+def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
+    newest = _newest(session, row)
     aliases = session.scalars(select(tables.Alias).where(tables.Alias.model_id == row.id))
     return {
         "id": row.id,
@@ -112,7 +144,7 @@ def _summary(session: Session, row: tables.Model) -> dict[str, Any]:
 
 
 def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> VersionOfModel:
-    members = select(tables.ModelMember).where(tables.ModelMember.version_id == row.id)
+    members = members_of(session, row.id)
     aliases = select(tables.Alias.alias).where(tables.Alias.version_id == row.id)
     published = select(tables.Publication.id).where(
         tables.Publication.version_id == row.id, tables.Publication.withdrawn_at.is_(None)
@@ -121,6 +153,7 @@ def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> Vers
         id=row.id,
         model=session.get_one(tables.Model, row.model_id).name,
         sequence=row.sequence,
+        aggregation=row.aggregation,
         digest=row.digest,
         interim=row.interim,
         live=row.id in live,
@@ -128,10 +161,17 @@ def _version(session: Session, row: tables.ModelVersion, live: set[str]) -> Vers
         publications=tuple(session.scalars(published)),
         plan=row.plan_id,
         replaces=row.replaces_id,
-        members={
-            member.shard: member.checkpoint_id
-            for member in session.scalars(members.order_by(tables.ModelMember.shard))
-        },
+        members=members,
+        without=_without(session, row, members),
         created_at=row.created_at,
         purged_at=row.purged_at,
     )
+
+
+def _without(session: Session, row: tables.ModelVersion, members: Members) -> tuple[int, ...]:
+    """The shards that versions had in whose place this one is, and that it has not."""
+    had: set[int] = set()
+    while row.replaces_id is not None:
+        row = session.get_one(tables.ModelVersion, row.replaces_id)
+        had |= members_of(session, row.id).keys()
+    return tuple(sorted(had - members.keys()))

@@ -77,10 +77,15 @@ def _runs(session: Session) -> Iterator[tuple[Any, ...]]:
         schedule = spec.schedule
         yield (
             *(run.id, model, run.training_id, program, dataset, version, schedule.kind),
-            *(schedule.shard, schedule.shards, schedule.seed, schedule.epochs, run.state),
+            *(schedule.shard, schedule.shards, schedule.seed, _epochs(schedule.epochs), run.state),
             *(run.first_step, step, schedule.steps, run.start_id, run.replay_of, unknown == 0),
             *(run.created_at, run.ended_at),
         )
+
+
+def _epochs(asked: int | tuple[int, ...] | None) -> int | None:
+    """All epochs, where they were asked for slice by slice."""
+    return sum(asked) if isinstance(asked, tuple) else asked
 
 
 def _segments(session: Session) -> Rows:

@@ -15,11 +15,13 @@ from storage.catalogue.tables.data import (
     TransformModel,
 )
 from storage.catalogue.tables.erasure import (
+    Approval,
     Commitment,
     ForgetSet,
     Lease,
     Plan,
     PlanRequest,
+    Policy,
     Request,
     RequestTarget,
     Task,
@@ -27,6 +29,7 @@ from storage.catalogue.tables.erasure import (
 )
 from storage.catalogue.tables.models import (
     Alias,
+    Canary,
     Choice,
     ChoiceGround,
     ChoiceRival,
@@ -58,7 +61,9 @@ from storage.catalogue.tables.training import (
 
 __all__ = [
     "Alias",
+    "Approval",
     "Base",
+    "Canary",
     "Checkpoint",
     "Choice",
     "ChoiceGround",
@@ -81,6 +86,7 @@ __all__ = [
     "Placement",
     "Plan",
     "PlanRequest",
+    "Policy",
     "Probe",
     "Program",
     "Publication",

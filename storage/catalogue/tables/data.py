@@ -86,13 +86,17 @@ class DatasetVersion(Base):
 
 
 class Placement(Base):
-    """The nominal records of each shard and slice, frozen at the first train with that topology."""
+    """The nominal records of each shard and slice, frozen at the first train with that topology.
+
+    ``form`` tells divisions of as many shards and slices apart: it is empty for the plain one.
+    """
 
     __tablename__ = "placements"
 
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
     shards: Mapped[int] = mapped_column(primary_key=True)
     slices: Mapped[int] = mapped_column(primary_key=True)
+    form: Mapped[str] = mapped_column(primary_key=True)
     cells: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 

@@ -10,7 +10,10 @@ from storage.catalogue.tables.base import Base
 
 
 class Request(Base):
-    """What was asked, by pseudonym; the positions it means are in its forget sets."""
+    """What was asked, by pseudonym; the positions it means are in its forget sets.
+
+    ``due_at`` is the last moment at which it must be done, None where nothing sets one.
+    """
 
     __tablename__ = "requests"
 
@@ -18,6 +21,7 @@ class Request(Base):
     state: Mapped[str]
     identity: Mapped[str] = mapped_column(index=True)
     received_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
 
 
@@ -82,6 +86,27 @@ class Task(Base):
     result: Mapped[dict[str, Any]]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class Approval(Base):
+    """Somebody let a plan be applied in spite of what stood against it, and why."""
+
+    __tablename__ = "approvals"
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), primary_key=True)
+    objections: Mapped[list[str]]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Policy(Base):
+    """How this store forgets; the newest row counts."""
+
+    __tablename__ = "policies"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
 
 
 class Lease(Base):

@@ -52,6 +52,18 @@ class ModelMember(Base):
     checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id"), index=True)
 
 
+class Canary(Base):
+    """A dataset, by name, on which versions of a model must not get worse than by ``drop``."""
+
+    __tablename__ = "canaries"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    label: Mapped[str]
+    drop: Mapped[float]
+    created_at: Mapped[datetime]
+
+
 class Choice(Base):
     """A version was preferred to others, by people or by a search: it moved no weight of any."""
 

@@ -24,12 +24,17 @@ class Program(Base):
 
 
 class Training(Base):
-    """One ``train``: isolated runs, a shard each, that become a version of a model."""
+    """One ``train``: isolated runs, a shard each, that become a version of a model.
+
+    Where it ``extends`` a version, its shards come beside the members of that version.
+    """
 
     __tablename__ = "trainings"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    aggregation: Mapped[str]
+    extends_id: Mapped[str | None] = mapped_column(ForeignKey("model_versions.id"))
     state: Mapped[str]
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

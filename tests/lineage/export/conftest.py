@@ -31,7 +31,7 @@ def prov(request: pytest.FixtureRequest, judges: ModuleType) -> Any:
     """Each judge of documents: the reference implementation, and the published schema."""
     if request.param == "reference":
         return judges.ReaderOfDocuments()
-    return judges.PublishedForDocuments(request.getfixturevalue("schemas"))
+    return judges.PublishedForDocuments()
 
 
 SHARED = HERE.parents[1] / "unlearn"

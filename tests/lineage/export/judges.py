@@ -1,4 +1,4 @@
-"""Judges of exports: official readers and our own schema always, published schemas where given."""
+"""Judges of exports: official readers and schemas always, those of OpenLineage where given."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -154,11 +155,10 @@ class PublishedForEvents(_BySchemas):
 
 
 def _shipped() -> Any:
-    name = files("lineage.export") / "schemas" / "openlineage-facets-1-0-0.json"
-    return json.loads(name.read_text("utf-8"))
+    return _read(files("lineage.export") / "schemas" / "openlineage-facets-1-0-0.json")
 
 
-def _read(path: Path) -> Any:
+def _read(path: Traversable) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
@@ -173,10 +173,10 @@ class ReaderOfDocuments:
 
 
 class PublishedForDocuments:
-    """The published schema of PROV-JSON."""
+    """The published schema of PROV-JSON, which comes with `prov`."""
 
-    def __init__(self, folder: Path) -> None:
-        schema = _read(folder / "prov-json-2013-04-24.json")
+    def __init__(self) -> None:
+        schema = _read(files("prov") / "tests" / "schemas" / "prov-json.schema.json")
         checker = Draft4Validator.FORMAT_CHECKER
         self.validator = Draft4Validator(schema, format_checker=checker)
 

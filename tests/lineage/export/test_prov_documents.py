@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -292,9 +291,9 @@ def test_names_may_hold_anything(store: Any, tally: Any, workshop: Any, prov: An
 
 
 def test_the_published_schema_finds_what_is_wrong(
-    trained: Any, run: Any, judges: ModuleType, schemas: Path
+    trained: Any, run: Any, judges: ModuleType
 ) -> None:
-    validator = judges.PublishedForDocuments(schemas).validator
+    validator = judges.PublishedForDocuments().validator
     whole = json.loads(document(trained, run.id).serialize())
     name = next(iter(whole["wasGeneratedBy"]))
     for section, field, wrong in (

@@ -26,11 +26,13 @@ class Oracle:
         return z ^ z >> 31
 
     def high(self, domain, key, epoch=0):
-        seed = 0 if domain in ("shard", "slice") else self.spec.seed
+        seed = self.spec.generation if domain in ("shard", "slice") else self.spec.seed
         return self.hash(self.salt, domain, key, seed, epoch) >> 32
 
     @cached_property
     def stage_epochs(self):
+        if not isinstance(self.spec.epochs, int):
+            return self.spec.epochs
         count, work = len(self.spec.nominal), self.spec.epochs * len(self.spec.nominal)
         each = self.spec.epochs * 2 // (count + 1)
         rest = work - each * sum(range(1, count + 1))
@@ -55,13 +57,23 @@ class Oracle:
         _, first, steps = self.epochs[-1]
         return first + steps
 
-    def cell(self, placement):
-        shard = self.high("shard", placement) * self.spec.shards >> 32
-        return shard, self.high("slice", placement) * len(self.spec.nominal) >> 32
+    def cell(self, placement, risk=0.0):
+        line, place, slices = 2**32, self.high("shard", placement), len(self.spec.nominal)
+        if self.spec.risk is not None:
+            band = sum(not risk < threshold for threshold in self.spec.risk.thresholds)
+            sizes = self.spec.risk.records
+            low, high = (line * sum(sizes[:end]) // sum(sizes) for end in (band, band + 1))
+            place = low + (place * (high - low) >> 32)
+        shares = self.spec.shares or (1,) * self.spec.shards
+        ends = [-(-line * sum(shares[:n]) // sum(shares)) for n in range(len(shares) + 1)]
+        shard = max(n for n in range(len(shares)) if ends[n] <= place)
+        if self.spec.risk is None:
+            return shard, self.high("slice", placement) * slices >> 32
+        return shard, (place - ends[shard]) * slices // (ends[shard + 1] - ends[shard])
 
-    def visits(self, key, placement):
+    def visits(self, key, placement, risk=0.0):
         """(epoch, step) pairs of one record."""
-        shard, piece = self.cell(placement)
+        shard, piece = self.cell(placement, risk)
         return [
             (epoch, first + (self.high("step", key, epoch) * steps >> 32))
             for epoch, (stage, first, steps) in enumerate(self.epochs)
@@ -69,10 +81,10 @@ class Oracle:
         ]
 
     def batches(self, records):
-        """The rows of every step, in order, of (key, placement, digest) records."""
+        """The rows of every step, in order, of (key, placement, digest, risk) records."""
         batches = [[] for _ in range(self.steps)]
-        for row, (key, placement, digest) in enumerate(records):
-            for epoch, step in self.visits(key, placement):
+        for row, (key, placement, digest, *risk) in enumerate(records):
+            for epoch, step in self.visits(key, placement, *risk):
                 batches[step].append((self.high("order", key, epoch), digest, row))
         return [[row for _, _, row in sorted(batch)] for batch in batches]
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage.errors import PlacementError
-from lineage.schedule import cells, check, nominal_cells, shards_of, slices_of
+from lineage.schedule import Division, Selection, check, nominal_cells, shards_of, slices_of
+from lineage.schedule import cells as cells_of
 from lineage.schedule.placement import propose, round2
 
 SALT = b"placement salt, 16+"
@@ -13,6 +14,14 @@ SALT = b"placement salt, 16+"
 def subjects(count, records_each):
     places = np.random.default_rng(count).integers(0, 2**64, count, dtype=np.uint64)
     return np.repeat(places, records_each)
+
+
+def selected(placement):
+    return Selection(np.arange(len(placement)), placement, placement)
+
+
+def cells(placement, salt, shards, slices):
+    return cells_of(selected(placement), salt, Division(shards, slices))
 
 
 def fresh(placement, shards, slices):
@@ -48,38 +57,38 @@ def test_a_nominal_size_has_two_significant_digits_and_is_within_five_percent(co
 
 def test_an_even_division_is_accepted():
     placement = subjects(6_000, 1)
-    check(placement, SALT, fresh(placement, 5, 3), 64)
+    check(selected(placement), SALT, Division(5, 3), fresh(placement, 5, 3), 64)
 
 
 def test_fewer_records_than_one_batch_are_accepted_undivided():
     placement = subjects(20, 1)
-    check(placement, SALT, fresh(placement, 1, 1), 64)
+    check(selected(placement), SALT, Division(1, 1), fresh(placement, 1, 1), 64)
 
 
 @pytest.mark.parametrize("shards", [10, 14, 20])
 def test_an_empty_cell_is_refused_and_the_proposal_has_none(shards):
     placement = subjects(42, 140)
     with pytest.raises(PlacementError, match="cells are empty") as refusal:
-        check(placement, SALT, fresh(placement, shards, 3), 64)
+        check(selected(placement), SALT, Division(shards, 3), fresh(placement, shards, 3), 64)
     proposal = refusal.value.fields["shards"], refusal.value.fields["slices"]
     assert refusal.value.hint == "try --shards {} --slices {}".format(*proposal)
-    check(placement, SALT, fresh(placement, *proposal), 64)
+    check(selected(placement), SALT, Division(*proposal), fresh(placement, *proposal), 64)
 
 
 def test_cells_far_below_a_batch_are_refused_and_the_proposal_is_not():
     placement = subjects(1_000, 1)
     with pytest.raises(PlacementError, match="less than half a batch of 64") as refusal:
-        check(placement, SALT, fresh(placement, 20, 5), 64)
+        check(selected(placement), SALT, Division(20, 5), fresh(placement, 20, 5), 64)
     proposal = refusal.value.fields["shards"], refusal.value.fields["slices"]
     assert proposal < (20, 5)
-    check(placement, SALT, fresh(placement, *proposal), 64)
+    check(selected(placement), SALT, Division(*proposal), fresh(placement, *proposal), 64)
 
 
 def test_a_cell_of_exactly_half_a_batch_is_accepted_and_one_record_less_is_not():
     placement = subjects(100, 1)
-    check(placement, SALT, [[32], [68]], 64)
+    check(selected(placement), SALT, Division(2), [[32], [68]], 64)
     with pytest.raises(PlacementError, match="holds 31 records, less than half a batch of 64"):
-        check(placement, SALT, [[31], [68]], 64)
+        check(selected(placement), SALT, Division(2), [[31], [68]], 64)
 
 
 @pytest.mark.parametrize("shard", [0, 1])
@@ -89,13 +98,13 @@ def test_records_far_from_their_frozen_number_are_refused(shard, factor):
     frozen = [list(sizes) for sizes in fresh(placement, 2, 2)]
     frozen[shard] = [round(size * factor) for size in frozen[shard]]
     with pytest.raises(PlacementError, match="times its nominal number") as refusal:
-        check(placement, SALT, frozen, 16)
+        check(selected(placement), SALT, Division(2, 2), frozen, 16)
     assert "freeze new ones" in refusal.value.hint
 
 
 def test_no_records_are_refused():
     with pytest.raises(PlacementError, match="no records"):
-        check(np.array([], np.uint64), SALT, [[1]], 64)
+        check(selected(np.array([], np.uint64)), SALT, Division(), [[1]], 64)
 
 
 @given(
@@ -110,11 +119,13 @@ def test_a_proposal_is_the_nearest_division_that_is_accepted(people, each, shard
 
     def accepted(division):
         try:
-            check(placement, SALT, fresh(placement, *division), batch)
+            check(
+                selected(placement), SALT, Division(*division), fresh(placement, *division), batch
+            )
         except PlacementError:
             return False
         return True
 
     divisions = [(s, r) for s in range(1, shards + 1) for r in range(1, slices + 1)]
     nearest = max(filter(accepted, divisions), key=lambda division: (sum(division), division[0]))
-    assert propose(placement, SALT, shards, slices, batch) == nearest
+    assert propose(selected(placement), SALT, Division(shards, slices), batch) == nearest

@@ -27,20 +27,29 @@ def test_hashes_are_those_of_the_page(oracle, domain, seed, epoch, x, expected):
     assert oracle.hash(SALT, domain, x, seed, epoch) == expected
 
 
-def test_the_schedule_is_that_of_the_page(oracle):
-    vector = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL).group(1))
+@pytest.mark.parametrize("text", re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+def test_the_schedule_is_that_of_the_page(oracle, text):
+    vector = json.loads(text)
     spec = ScheduleSpec.model_validate(vector["specification"])
     keys = [int(key, 16) for key in vector["keys"]]
     placement = [int(place, 16) for place in vector["placement"]]
+    risks = vector.get("risks", [0.0] * len(keys))
     digests = [row.to_bytes(32, "big") for row in range(len(keys))]
     records = Records(
         np.arange(len(keys)),
         np.array(keys, np.uint64),
         np.array(placement, np.uint64),
         lambda rows: [digests[row] for row in rows],
+        column={"risk": np.array(risks)}.__getitem__,
     )
     drawn = schedule_for(spec, SALT).epochs(records)
     steps = [epoch.rows(step).tolist() for epoch in drawn for step in epoch.steps]
     assert steps == vector["steps"]
-    plain = list(zip(keys, placement, digests, strict=True))
+    plain = list(zip(keys, placement, digests, risks, strict=True))
     assert oracle(spec, SALT).batches(plain) == vector["steps"]
+    for shard, slice_, *others in vector.get("cells", []):
+        assert others == [
+            row
+            for row, (place, risk) in enumerate(zip(placement, risks, strict=True))
+            if oracle(spec, SALT).cell(place, risk) == (shard, slice_)
+        ]

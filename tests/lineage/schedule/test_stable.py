@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineage.errors import ScheduleError
-from lineage.schedule import Records, ScheduleSpec, Selection, schedule_for
+from lineage.schedule import Records, Risk, ScheduleSpec, Selection, schedule_for
 from lineage.schedule.mixer import Domain, tweak
 
 SALT = bytes(range(32))
@@ -17,31 +17,52 @@ WORDS = st.integers(0, 2**64 - 1)
 def specifications(draw):
     nominal = tuple(draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)))
     shards = draw(st.integers(1, 3))
+    spread = st.integers(len(nominal) // 2 + 1, 6)
+    given = st.tuples(*[st.integers(1, 3)] * len(nominal))
     return ScheduleSpec(
-        epochs=draw(st.integers(len(nominal) // 2 + 1, 6)),
+        epochs=draw(spread | given),
         batch_size=draw(st.integers(1, 12)),
         seed=draw(st.integers(0, 2**53 - 1)),
         shards=shards,
         shard=draw(st.integers(0, shards - 1)),
         nominal=nominal,
+        shares=draw(st.none() | st.tuples(*[st.integers(1, 5)] * shards)),
+        risk=draw(st.none() | risks()),
+        generation=draw(st.sampled_from([0, 0, 1, 7])),
     )
 
 
 @st.composite
+def risks(draw):
+    """Bands of risk in quarters, such as `people` have, so that many are at a threshold."""
+    thresholds = sorted(draw(st.sets(st.sampled_from([0.25, 0.5, 0.75, 1.0]))))
+    counts = draw(st.tuples(*[st.integers(1, 30)] * (len(thresholds) + 1)))
+    return Risk(column="risk", thresholds=tuple(thresholds), records=counts)
+
+
+@st.composite
 def people(draw):
-    """(key, placement, digest) records; few keys, so that some are equal, and distinct digests."""
+    """(key, placement, digest, risk) records; few keys, some are equal, and distinct digests."""
     keys = draw(st.lists(WORDS, min_size=1, max_size=8))
-    drawn = draw(st.lists(st.tuples(st.sampled_from(keys), WORDS), max_size=25))
+    risk = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.6, 1.0])
+    drawn = draw(st.lists(st.tuples(st.sampled_from(keys), WORDS, risk), max_size=25))
     digests = draw(st.permutations(range(len(drawn))))
-    return [(k, p, d.to_bytes(32)) for (k, p), d in zip(drawn, digests, strict=True)]
+    return [(k, p, d.to_bytes(32), r) for (k, p, r), d in zip(drawn, digests, strict=True)]
 
 
 def records(people):
-    keys = np.array([key for key, _, _ in people], np.uint64)
-    placement = np.array([place for _, place, _ in people], np.uint64)
+    keys = np.array([person[0] for person in people], np.uint64)
+    placement = np.array([person[1] for person in people], np.uint64)
+    risk = np.array([(*person, 0.0)[3] for person in people])
     keys.flags.writeable = placement.flags.writeable = False
     positions = np.arange(len(people))
-    return Records(positions, keys, placement, lambda rows: [people[row][2] for row in rows])
+    return Records(
+        positions,
+        keys,
+        placement,
+        lambda rows: [people[row][2] for row in rows],
+        column={"risk": risk}.__getitem__,
+    )
 
 
 def batches(schedule, people):
@@ -59,8 +80,8 @@ def test_inverse_is_what_plain_integers_say(oracle, spec, people):
     visits = schedule_for(spec, SALT).visits(records(people))
     expected = [
         (row, step)
-        for row, (key, place, _) in enumerate(people)
-        for _, step in oracle(spec, SALT).visits(key, place)
+        for row, (key, place, _, risk) in enumerate(people)
+        for _, step in oracle(spec, SALT).visits(key, place, risk)
     ]
     assert list(zip(visits.rows.tolist(), visits.steps.tolist(), strict=True)) == expected
 
@@ -76,7 +97,8 @@ def test_forward_and_inverse_agree(spec, people):
 @given(specifications(), people())
 def test_the_first_visit_is_the_earliest_and_never_is_the_end_of_the_run(oracle, spec, people):
     schedule, plain = schedule_for(spec, SALT), oracle(spec, SALT)
-    first = [min([s for _, s in plain.visits(k, p)], default=plain.steps) for k, p, _ in people]
+    visits = (plain.visits(key, place, risk) for key, place, _, risk in people)
+    first = [min([step for _, step in each], default=plain.steps) for each in visits]
     assert schedule.first_visits(records(people)).tolist() == first
 
 

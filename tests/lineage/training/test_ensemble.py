@@ -8,7 +8,8 @@ import pytest
 from lineage.data.dataset import head
 from lineage.errors import FencedError, PlacementError, RunError
 from lineage.schedule import shards_of
-from lineage.training.ensemble import Recipe, model_digest, prepare, resume, train
+from lineage.training.aggregation import Aggregation, model_digest
+from lineage.training.ensemble import Recipe, prepare, resume, train
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
@@ -41,7 +42,9 @@ def test_a_version_takes_the_last_checkpoint_of_every_shard(
         last[shard] = max(steps, key=lambda each: each.step).id
     assert {shard: each.id for shard, each in found.items()} == last
     assert set(last) == {0, 1}
-    assert version.digest == model_digest([found[0].digest, found[1].digest])
+    assert version.digest == model_digest(
+        Aggregation.MEAN, [found[0].digest, found[1].digest], (60, 36)
+    )
     assert (version.sequence, version.interim, version.aggregation) == (
         1,
         False,

@@ -76,6 +76,7 @@ def test_a_plan_says_what_it_costs_and_what_it_rejected(trained, requested):
     made = trained("plan", requested, "--json")
     plan = made.json
     promised = {"id", "visits", "full_retrain_visits", "tasks", "rejected", "claim_possible"}
+    promised |= {"deadline", "latest_start", "workers", "duration", "critical", "adaptive"}
     assert promised | {"graph_revision", "affected"} <= plan.keys()
     assert 0 < plan["visits"] < plan["full_retrain_visits"]
     assert plan["requests"] == [requested]
@@ -84,7 +85,8 @@ def test_a_plan_says_what_it_costs_and_what_it_rejected(trained, requested):
     ]  # fmt: skip
     expected = {"id", "kind", "depends_on", "visits", "seconds", "reason"}
     assert all(expected <= task.keys() for task in plan["tasks"])
-    assert {"name", "visits", "why"} == plan["rejected"][0].keys()
+    assert {"name", "visits", "why", "task"} == plan["rejected"][0].keys()
+    assert plan["latest_start"] < plan["deadline"] == trained.ask("show", requested)["due_at"]
     assert "forget" not in plan
     assert f"next: expunge apply {plan['id']}" in made.err
 
@@ -266,7 +268,7 @@ def test_a_plan_that_has_begun_to_destroy_can_only_be_finished(trained, planned,
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(purge, "_destroy", crash)
+        patch.setattr(purge, "destroy", crash)
         trained("apply", planned, *DEBUG, status=1)
     refused = trained("cancel", planned, status=5)
     assert "has begun to purge" in refused.err

@@ -147,6 +147,72 @@ def test_a_fine_tune_starts_from_a_checkpoint(registered):
     assert second["version"] == 2
 
 
+def test_an_ensemble_is_divided_and_answers_as_it_is_told(registered):
+    made = registered.ask(
+        *TRAIN, "--shard-sizes", "2,1", "--slices", "2", "--epochs", "3,1", "--risk", "pitch",
+        "--risk-bands", "0.3,0.6", "--aggregation", "vote", "--weighted", "--batch-size", "4",
+        status=5,
+    )  # fmt: skip
+    assert "differs between records of one subject" in made["error"]["message"]
+    divided = registered.ask(
+        *TRAIN, "--shard-sizes", "2,1", "--slices", "2", "--epochs", "3,1",
+        "--aggregation", "vote", "--weighted", "--batch-size", "4",
+    )  # fmt: skip
+    schedule = registered.ask("run", "show", divided["runs"][1])["specification"]["schedule"]
+    assert (schedule["shares"], schedule["shard"], schedule["epochs"]) == ([2, 1], 1, [3, 1])
+    shown = registered.ask("show", divided["id"])
+    assert shown["aggregation"] == "weighted-label-vote"
+    rows = registered.ask("sql", "SELECT shard, epochs FROM runs ORDER BY shard")["rows"]
+    assert [list(row) for row in rows] == [[0, 4], [1, 4]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epochs", "3,x"), "'x' is not a valid integer"),
+        (("--shard-sizes", "0,1"), "0 is not in the range"),
+        (("--risk-bands", "0.5,2"), "2.0 is not in the range"),
+    ],
+)
+def test_lists_of_numbers_are_checked(registered, words, said):
+    assert said in registered(*TRAIN, *words, status=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epochs", "3,1"), "2 numbers of epochs were given for 1 slices"),
+        (("--shard-sizes", "1,1", "--shards", "3"), "2 sizes were given for 3 shards"),
+        (("--risk-bands", "0.5"), "bands of risk were given, and no risk"),
+        (("--risk", "pitch", "--risk-bands", "0.5,0.2"), "thresholds of risk ascend"),
+        (("--risk", "mood"), "has no column 'mood'"),
+    ],
+)
+def test_divisions_that_do_not_hold_together_are_refused(registered, words, said):
+    code = 3 if "mood" in words else 2
+    assert said in registered.ask(*TRAIN, *words, status=code)["error"]["message"]
+
+
+def test_a_model_is_extended_by_what_came_and_resharded_when_it_is_proposed(trained):
+    (trained.folder / "more.csv").write_text(
+        "clip,who,pitch,tone,sick\n" + "".join(f"d{n},q{n},0.5,low,1\n" for n in range(8))
+    )
+    trained("dataset", "add", "voices", "more.csv")
+    grown = trained.ask(*TRAIN, *SMALL, "--min-batch", "1", "--extend")
+    assert list(grown["checkpoints"]) == ["0", "1", "2"]
+    assert len(grown["runs"]) == 1
+    assert trained.ask("status")["reshard"] == []
+    trained("request", "add", "--subject", "p1", "--subject", "p2")
+    (proposed,) = trained.ask("status")["reshard"]
+    assert (proposed["model"], proposed["records"], proposed["deleted"]) == ("speech", 68, 4)
+    assert trained("status").err.endswith("expunge reshard speech\n")
+    made = trained.ask("reshard", "speech")
+    assert len(made["runs"]) == 3
+    shown = trained.ask("model", "show", "speech")
+    assert shown["placement"]["generation"] == 1
+    assert not shown["placement"]["due"]
+
+
 def test_an_interrupted_training_goes_on_where_it_was(registered, monkeypatch):
     long = ("--epochs", "8", "--batch-size", "30", "--checkpoint-every", "3")
     whole = registered.ask(*TRAIN, *long)

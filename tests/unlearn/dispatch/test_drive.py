@@ -17,6 +17,7 @@ from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Task
+from unlearn.plan.passes.timetable import by_urgency
 from unlearn.plan.planner import load_plan, make_plan
 from unlearn.request.lifecycle import accept
 
@@ -180,6 +181,8 @@ def test_tasks_wait_for_what_they_depend_on_whatever_order_workers_finish_in(
     class Backwards(InProcess):
         """Takes all that is ready, and carries out the last of it first."""
 
+        size = 9
+
         def __init__(self, store: Any) -> None:
             super().__init__(store)
             self.taken: list[tuple[Any, str, Any, Future[None]]] = []
@@ -212,9 +215,34 @@ def test_tasks_wait_for_what_they_depend_on_whatever_order_workers_finish_in(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(drive, "wait", work_then_wait)
         apply(trained, plan_id, workers)
-    assert workers.order[:2] == ["replay-1", "aggregate-1"]
+    urgent = [task.id for task in by_urgency(plan_of(trained, plan_id).tasks)]
+    assert workers.order != urgent
+    assert sorted(workers.order) == sorted(urgent)
     assert workers.closed
     assert state_of(trained, plan_id) == "applied"
+
+
+def test_no_more_tasks_run_at_once_than_there_are_workers(trained: Any, plan_id: str) -> None:
+    class Counting(InProcess):
+        """Has taken each task until the next time that somebody waits."""
+
+        taken, most = 0, 0
+
+        def submit(self, ownership: Any, task_id: str, options: Any) -> "Future[None]":
+            self.taken += 1
+            self.most = max(self.most, self.taken)
+            return super().submit(ownership, task_id, options)
+
+    workers, waiting = Counting(trained), drive.wait
+
+    def wait_for_all(futures: Any, **options: Any) -> Any:
+        workers.taken = 0
+        return waiting(futures, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(drive, "wait", wait_for_all)
+        apply(trained, plan_id, workers)
+    assert workers.most == workers.size == 1
 
 
 def test_of_two_requests_a_plan_for_one_leaves_the_other_to_its_own(

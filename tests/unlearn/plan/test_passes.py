@@ -12,8 +12,13 @@ import pytest
 
 from lineage.data.closure import Closure
 from unlearn.impact import Impact
-from unlearn.plan.model import Kept, Made, Task
-from unlearn.plan.passes.alternatives import full_retrain, rejected
+from unlearn.plan.model import Accuracy, Kept, Made, Rejected, Task
+from unlearn.plan.passes.alternatives import (
+    full_retrain,
+    giving_up,
+    later_restarts,
+    retrained,
+)
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
 from unlearn.plan.passes.needed import needed, needed_checkpoints
@@ -71,11 +76,13 @@ class Sketch:
             previous = name
         return run, OWNER if head.endswith("!") else None
 
-    def _version(self, name: str, members: str, state: str = "newest") -> VersionFacts:
+    def _version(
+        self, name: str, members: str, state: str = "newest", model: str = "m"
+    ) -> VersionFacts:
         made_of = dict(enumerate(members.split()))
         return VersionFacts(
             id=name,
-            model="m",
+            model=model,
             sequence=1,
             members=made_of,
             live=state != "unused",
@@ -283,22 +290,59 @@ def test_a_full_retrain_counts_what_versions_share_once() -> None:
     assert full_retrain(sketch.world, needed(sketch.world)) == (25, 25.0)
 
 
+def rejected(sketch: Sketch, wanted: str, visits: int, full_visits: int) -> list[Rejected]:
+    chains = sketch.chains(wanted)
+    tasks = [task.id for task in replays(sketch.world, chains, {})]
+    return [
+        *later_restarts(sketch.world, chains, tasks, visits),
+        *retrained(visits, full_visits),
+    ]
+
+
 def test_what_was_rejected_is_listed_with_what_it_would_have_saved() -> None:
     sketch = Sketch("A: 5 6? 7* 8*", v1="A4")
-    found = rejected(sketch.world, sketch.chains("A4"), 21, 26)
+    found = rejected(sketch, "A4", 21, 26)
     assert [(each.name, each.visits, each.why) for each in found] == [
         ("restart A at step 20", 15, "A2 is clean, but was purged or is damaged"),
         ("full retrain", 26, "5 visits more than needed"),
     ]
-    assert rejected(sketch.world, (), 0, 0) == ()
+    assert [each.task for each in found] == ["replay-1", None]
+    assert list(retrained(0, 0)) == []
 
 
 def test_an_observed_run_counts_as_a_whole_whatever_is_needed_of_it() -> None:
     sketch = Sketch("A!: 5- 6 7, B<A1: 4*", v1="B1")
     assert full_retrain(sketch.world, needed(sketch.world)) == (22, 22.0)
-    found = rejected(sketch.world, sketch.chains("B1"), 22, 22)
+    found = rejected(sketch, "B1", 22, 22)
     assert [(each.name, each.visits) for each in found] == [
         ("restart A at step 10", 17),
         ("full retrain", 22),
     ]
     assert found[0].why == "A was only observed: its owner's command begins anew"
+
+
+def given_up(sketch: Sketch, visits: int, **accuracy: Accuracy) -> dict[str, int]:
+    affected = needed(sketch.world)
+    found = giving_up(sketch.world, affected, sketch.usable, visits, accuracy)
+    return {each.name: each.visits for each in found}
+
+
+def test_retiring_a_model_saves_what_no_other_model_needs() -> None:
+    sketch = Sketch("A: 5 6*, B<A2: 4*", v1="A2 B1; aliased", v2="A2")
+    assert given_up(sketch, 10) == {"retire m": 0}
+    sketch = Sketch("A: 5 6*, B<A2: 4*, C: 3*", v1="A2; newest; base", v2="B1; newest; tuned")
+    assert given_up(sketch, 10) == {"retire base": 10, "retire tuned": 6}
+
+
+def test_an_ensemble_may_go_on_without_its_affected_shards() -> None:
+    sketch = Sketch("A: 5*, B: 4, C: 3?", v1="A1 B1 C1", v2="A1; aliased")
+    assert given_up(sketch, 8) == {"retire m": 0, "keep m v1 without shards 0, 2 for good": 5}
+
+
+def test_what_giving_up_shards_does_to_accuracy_is_said_where_it_was_measured() -> None:
+    sketch = Sketch("A: 5*, B: 4", v1="A1 B1")
+    affected = needed(sketch.world)
+    measured = {"v1": Accuracy(dataset="held-out", whole=0.95, interim=0.9375)}
+    for accuracy, said in (({}, "not measured$"), (measured, "held-out would go from .* 0.9375$")):
+        _, without = giving_up(sketch.world, affected, sketch.usable, 5, accuracy)
+        assert re.search(f"it would have 1 of 2 members; .*{said}", without.why)

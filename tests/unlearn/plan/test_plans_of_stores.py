@@ -31,6 +31,7 @@ def forget(
     assert all(work.fallback_from is None for work in replays(plan))
     assert set(plan.affected.checkpoints) & there == reach.checkpoints & there
     remade = {t.work.version_id for t in plan.tasks if t.work.kind == "aggregate"}
+    remade |= set(plan.task("publish").work.ended)
     assert remade == newest(lived) & reach.versions
     with tempfile.TemporaryDirectory(dir=lived.store.path) as folder:
         again = support.scratch.Scratch(lived, fenced, Path(folder))

@@ -18,7 +18,8 @@ from storage.errors import NotFoundError
 from unlearn.erase import erase_rows
 from unlearn.errors import RequestError
 from unlearn.request import lifecycle
-from unlearn.request.lifecycle import accept, cancel, forget_sets, open_requests
+from unlearn.request.lifecycle import accept, cancel
+from unlearn.request.reading import forget_sets, open_requests
 
 PAIRS = [("a1", "Annabella"), ("b1", "Bartholomew"), ("a2", "Annabella"), ("c1", "Cornelius")]
 

@@ -13,7 +13,6 @@ from unlearn.plan.model import (
     Purge,
     Replay,
     Task,
-    Work,
 )
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
@@ -22,18 +21,15 @@ def finish(
     world: World, impact: Impact, affected: Sequence[VersionFacts], tasks: Sequence[Task]
 ) -> tuple[Task, ...]:
     """The whole DAG in an order that respects it: ``tasks``, then what follows from them."""
-    makers = {
-        each.id: task.id
-        for task in tasks
-        for each in world.checkpoints.values()
-        if _makes(task.work, each)
-    }
+    makers = _makers(world, tasks)
+    going_on = [version for version in affected if version.members]
     aggregates = tuple(
-        _aggregate(world, number, version, makers) for number, version in enumerate(affected, 1)
+        _aggregate(world, number, version, makers) for number, version in enumerate(going_on, 1)
     )
     so_far = (*tasks, *aggregates)
     check = _task("check", so_far, Check(), "evidence is gathered while what it needs exists")
-    publish = _task("publish", (check,), Publish(), "the replacements passed their check")
+    work = Publish(ended=tuple(version.id for version in affected if not version.members))
+    publish = _task("publish", (check,), work, "the replacements passed their check")
     purge = _task(
         "purge",
         (publish,),
@@ -47,15 +43,26 @@ def finish(
     return (*so_far, check, publish, purge)
 
 
-def _makes(work: Work, checkpoint: CheckpointFacts) -> bool:
-    match work:
-        case Replay():
-            within = work.first_step < checkpoint.step <= work.until
-            last = checkpoint.step == work.until  # the only one, where the run takes no step
-            return checkpoint.run_id == work.run_id and (within or last)
-        case External():
-            return checkpoint.run_id == work.run_id
-    return False
+def _makers(world: World, tasks: Sequence[Task]) -> dict[str, str]:
+    """The task that makes each checkpoint again, where one does."""
+    by_run: dict[str, list[CheckpointFacts]] = {}
+    for each in world.checkpoints.values():
+        by_run.setdefault(each.run_id, []).append(each)
+    return {
+        each.id: task.id
+        for task in tasks
+        if isinstance(task.work, Replay | External)
+        for each in by_run[task.work.run_id]
+        if _makes(task.work, each)
+    }
+
+
+def _makes(work: Replay | External, checkpoint: CheckpointFacts) -> bool:
+    """Whether a task makes this checkpoint of its run."""
+    if isinstance(work, External):
+        return True
+    last = checkpoint.step == work.until  # the only one, where the run takes no step
+    return last or work.first_step < checkpoint.step <= work.until
 
 
 def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[str, str]) -> Task:
@@ -70,7 +77,7 @@ def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[st
     return Task(
         id=f"aggregate-{number}",
         depends_on=tuple(dict.fromkeys(made)),
-        work=Aggregate(version_id=version.id, members=members),
+        work=Aggregate(version_id=version.id, members=members, left_out=dict(version.left_out)),
         visits=0,
         seconds=0.0,
         reason=f"{version.model} v{version.sequence} is in use and learned from the forgotten",

@@ -21,7 +21,7 @@ def interims(
             for shard, member in version.members.items()
             if _serves(world.checkpoints[member]) and usable(member)
         }
-        if clean and version.newest:
+        if clean and clean != version.members and version.newest:
             tasks.append(
                 Task(
                     id=f"interim-{len(tasks) + 1}",

@@ -6,9 +6,9 @@ A chain of an observed run is its owner's to train.
 import shlex
 from collections.abc import Mapping
 
-from unlearn.plan.cost import seconds
 from unlearn.plan.model import External, Made, Replay, Task
 from unlearn.plan.passes.restarts import Chain
+from unlearn.plan.retained import seconds
 from unlearn.plan.world import Owner, World
 
 

@@ -10,6 +10,7 @@ beginning. Others still start from what is left of it.
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from unlearn.plan.world import CheckpointFacts, World
 
@@ -60,18 +61,33 @@ def restarts(
 
     Each comes after the one it starts from.
     """
-    again: dict[str, CheckpointFacts] = {}
     fallbacks: dict[str, str] = {}
-    for checkpoint_id in wanted:
-        _walk_back(world, checkpoint_id, usable, again, fallbacks)
+    again = _walked(world, wanted, usable, fallbacks)
     whole = {**again, **whole_runs(world, again.values())}
     return _ordered([_chain(world, piece, again.keys(), fallbacks) for piece in _pieces(whole)])
+
+
+def recomputed(
+    world: World, wanted: Iterable[str], usable: Callable[[str], bool]
+) -> dict[str, CheckpointFacts]:
+    """The checkpoints that those chains make, by id."""
+    again = _walked(world, wanted, usable, {})
+    return {**again, **whole_runs(world, again.values())}
 
 
 def whole_runs(world: World, again: Iterable[CheckpointFacts]) -> dict[str, CheckpointFacts]:
     """Every checkpoint of the observed runs among these: one is trained as a whole or not."""
     observed = {c.run_id for c in again if world.runs[c.run_id].owner is not None}
     return {c.id: c for c in world.checkpoints.values() if c.run_id in observed}
+
+
+def _walked(
+    world: World, wanted: Iterable[str], usable: Callable[[str], bool], fallbacks: dict[str, str]
+) -> dict[str, CheckpointFacts]:
+    again: dict[str, CheckpointFacts] = {}
+    for checkpoint_id in wanted:
+        _walk_back(world, checkpoint_id, usable, again, fallbacks)
+    return again
 
 
 def _walk_back(
@@ -126,11 +142,9 @@ def _chain(
 
 
 def _ordered(chains: list[Chain]) -> tuple[Chain, ...]:
-    ordered: list[Chain] = []
-    made: set[str] = set()
-    while chains:
-        ready = [chain for chain in chains if made.issuperset((*chain.remade, *chain.taught))]
-        ordered += ready
-        made.update(each.id for chain in ready for each in chain.checkpoints)
-        chains = [chain for chain in chains if chain not in ready]
-    return tuple(ordered)
+    maker = {each.id: number for number, chain in enumerate(chains) for each in chain.checkpoints}
+    waits = {
+        number: [maker[each] for each in (*chain.remade, *chain.taught)]
+        for number, chain in enumerate(chains)
+    }
+    return tuple(chains[number] for number in TopologicalSorter(waits).static_order())

@@ -1,0 +1,88 @@
+"""How a store forgets: when plans start, how many workers there are, what needs approval.
+
+A policy is kept in the store and changed as a whole; the newest counts, and every one is committed
+to the ledger.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lineage.store import Store
+from storage import ledger
+from storage.catalogue import tables
+from storage.errors import InvalidInputError
+
+Visits = Annotated[int, Field(ge=0)]
+
+
+class Policy(BaseModel):
+    """The settings, each with its default; None sets no bound.
+
+    ``start`` says when `tick` begins what is pending: ``at-once``, or the ``latest`` time that
+    still meets every deadline, when a plan is expected to take ``safety`` times its measured
+    duration and ``margin_hours`` more. ``max_batch`` pending requests start at once in any case.
+
+    A plan needs approval that recomputes more than ``approve_visits``, more than
+    ``subject_visits`` for each person or record to forget (Marchant et al. 2022, arXiv 2109.08266:
+    cheap requests can force dear retraining), or more than is left of ``period_visits`` in
+    ``period_days``; or that replaces a version which others were given with less than
+    ``fewest_leavers`` gone (Chen et al. 2021, arXiv 2005.02205: a pair of models reveals who left).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: Literal["at-once", "latest"] = "latest"
+    workers: int = Field(default=1, ge=1)
+    safety: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    margin_hours: float = Field(default=24.0, ge=0, allow_inf_nan=False)
+    max_batch: int | None = Field(default=None, ge=1)
+    approve_visits: Visits | None = None
+    subject_visits: Visits | None = None
+    period_visits: Visits | None = None
+    period_days: int = Field(default=30, ge=1)
+    fewest_leavers: int = Field(default=1, ge=1)
+
+    def reserved(self, seconds: float) -> timedelta:
+        """The time to keep free before a deadline for work that is expected to take so long."""
+        return timedelta(seconds=self.safety * seconds, hours=self.margin_hours)
+
+    def latest_start(self, deadline: datetime, seconds: float) -> datetime:
+        """When work that is expected to take so many seconds must begin."""
+        return deadline - self.reserved(seconds)
+
+
+def policy_of(session: Session) -> Policy:
+    """The policy that counts now."""
+    row = session.scalar(select(tables.Policy).order_by(tables.Policy.number.desc()).limit(1))
+    return Policy() if row is None else Policy.model_validate(row.body)
+
+
+def change_policy(store: Store, settings: Mapping[str, Any]) -> Policy:
+    """Change some settings, by name; a setting of None goes back to its default.
+
+    Raises:
+        InvalidInputError: there is no such setting, or it cannot have that value.
+    """
+    with store.catalogue.write() as session:
+        changed = {**policy_of(session).model_dump(), **settings}
+        kept = {name: value for name, value in changed.items() if value is not None}
+        try:
+            policy = Policy.model_validate(kept)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = ".".join(map(str, fault["loc"]))
+            raise InvalidInputError(
+                f"the policy's {name} cannot be set so: {fault['msg']}",
+                hint="see `expunge policy show` for the settings",
+            ) from error
+        body = policy.model_dump(mode="json")
+        row = tables.Policy(body=body, created_at=store.clock())
+        session.add(row)
+        session.flush()
+        ledger.commit(session, "policy", str(row.number), body, store.clock())
+    return policy
