@@ -138,7 +138,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             purged_checkpoints=tuple(each for each in checkpoints if each in purged),
             models=_models(session, models),
             publications=_of(came.nodes, NodeKind.PUBLICATION),
-            path=_path(graph(session), came, _in_time(session, models)),
+            path=_path(graph(session), came, _in_time(session, {*models})),
             measured=measured(session, affected.everything, moment),
             chosen=chosen(session, affected.everything, models),
             incomplete=incomplete,
