@@ -1,7 +1,7 @@
 """Questions about people and records: which steps, checkpoints and models saw them, and how."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Self
 
@@ -138,7 +138,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             purged_checkpoints=tuple(each for each in checkpoints if each in purged),
             models=_models(session, models),
             publications=_of(came.nodes, NodeKind.PUBLICATION),
-            path=_path(graph(session), came),
+            path=_path(graph(session), came, _in_time(session, {*models})),
             measured=measured(session, affected.everything, moment),
             chosen=chosen(session, affected.everything, models),
             incomplete=incomplete,
@@ -221,7 +221,14 @@ def _models(session: Session, versions: Sequence[str]) -> tuple[ModelSeen, ...]:
     )
 
 
-def _path(view: "nx.MultiDiGraph[str]", came: Reach) -> tuple[Node, ...]:
+def _in_time(session: Session, versions: Collection[str]) -> list[str]:
+    """Model versions in the order in which they were made."""
+    made = tables.ModelVersion
+    found = session.scalars(select(made.id).order_by(made.created_at, made.sequence))
+    return [each for each in found if each in versions]
+
+
+def _path(view: "nx.MultiDiGraph[str]", came: Reach, models: Sequence[str]) -> tuple[Node, ...]:
     """From a dataset version to the last model version it reached, or as far as influence goes.
 
     Where a model taught what the version holds, the way begins before that model.
@@ -229,7 +236,6 @@ def _path(view: "nx.MultiDiGraph[str]", came: Reach) -> tuple[Node, ...]:
     if not came.nodes:
         return ()
     before = _breadth_first(influence(view), sorted(came.origins))
-    models = _of(came.nodes, NodeKind.MODEL_VERSION)
     last = models[-1] if models else [node for node in before if node in came.nodes][-1]
     at: str | None = last
     way: list[str] = []

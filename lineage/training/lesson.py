@@ -49,6 +49,15 @@ class Teacher:
     def predict(self, rows: pa.Table) -> NDArray[np.float64]:
         """The members' mean probability: (n, classes), or (n,) for one value a row.
 
+        All members count alike, however their version puts answers together; for another way see
+        `answers`, which it raises the errors of.
+        """
+        mean: NDArray[np.float64] = np.mean(self.answers(rows), axis=0)
+        return mean
+
+    def answers(self, rows: pa.Table) -> tuple[NDArray[np.float64], ...]:
+        """The probabilities of each member, in the order of shards.
+
         Each row is predicted by itself, so that not a bit of the answer depends on other rows.
 
         Raises:
@@ -57,9 +66,7 @@ class Teacher:
             TransformError: the rows lack a column that the model reads, or have another kind of it.
         """
         cells = _Cells(rows, self._columns)
-        answers = [_answers(member, cells, rows.num_rows) for member in self._opened]
-        mean: NDArray[np.float64] = np.mean(answers, axis=0)
-        return mean
+        return tuple(_answers(member, cells, rows.num_rows) for member in self._opened)
 
     @cached_property
     def _opened(self) -> tuple[Member, ...]:

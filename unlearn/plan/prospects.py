@@ -74,6 +74,12 @@ def notes(
     return tuple(said)
 
 
+def _choice(each: Chosen) -> str:
+    how = [f"by looking at {', '.join(each.by)}, which has these records"] if each.by else []
+    how += [f"over {', '.join(each.over)}, which learned from them"] if each.over else []
+    return f"{each.version} was chosen {' and '.join(how)}: that choice is not made again"
+
+
 def _held(session: Session, found: Impact) -> bool:
     holds = session.scalars(
         select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))

@@ -139,6 +139,21 @@ def _members(session: Session) -> Rows:
     )
 
 
+def _given(session: Session) -> Iterator[Sequence[Any]]:
+    run, transform = tables.RunModel, tables.TransformModel
+    for reader, each in ((run.run_id, run), (transform.transform_id, transform)):
+        read = select(reader, each.alias, each.shard, each.checkpoint_id)
+        yield from session.execute(read.order_by(reader, each.alias, each.shard))
+
+
+def _choices(session: Session) -> Iterator[tuple[Any, ...]]:
+    for each in session.scalars(select(tables.Choice).order_by(tables.Choice.created_at)):
+        for version in each.over:
+            yield each.id, each.version_id, version, None, None, each.created_at
+        for data, metric in each.by.items():
+            yield each.id, each.version_id, None, data, metric, each.created_at
+
+
 _CREATED = Column("created_at", "TIMESTAMP", "when it was written down")
 
 CATALOGUE_VIEWS = (
@@ -237,6 +252,30 @@ CATALOGUE_VIEWS = (
             Column("version", "VARCHAR", "id of the version of a model"),
             Column("shard", "BIGINT", "number of the shard"),
             Column("checkpoint", "VARCHAR", "id of the checkpoint"),
+        ),
+    ),
+    _view(
+        "given",
+        "the models that runs and transforms were given beside their data",
+        _given,
+        (
+            Column("reader", "VARCHAR", "id of the run or transform"),
+            Column("alias", "VARCHAR", "name of the model in the program or function"),
+            Column("shard", "BIGINT", "number of the shard"),
+            Column("checkpoint", "VARCHAR", "id of the checkpoint"),
+        ),
+    ),
+    _view(
+        "choices",
+        "what versions were chosen over and by, a row each",
+        _choices,
+        (
+            Column("choice", "VARCHAR", "id"),
+            Column("version", "VARCHAR", "id of the version that was chosen"),
+            Column("loser", "VARCHAR", "id of a version that lost"),
+            Column("data", "VARCHAR", "id of a dataset version that was looked at"),
+            Column("metric", "VARCHAR", "the measure on it that decided"),
+            _CREATED,
         ),
     ),
 )

@@ -10,6 +10,8 @@ import pytest
 from lineage.errors import LimitError
 from lineage.provenance import listing
 from lineage.provenance.sql import VIEWS, query, visits
+from lineage.training.choice import choose
+from lineage.training.given import give
 from storage.catalogue import tables
 from storage.errors import CorruptObjectError
 
@@ -85,6 +87,20 @@ def test_the_views_of_the_catalogue_say_what_the_lists_say(trained: Any, ask: An
     assert ask(trained, f"SELECT {columns} FROM models") == [shown]
     members = ask(trained, "SELECT shard, checkpoint FROM members")
     assert dict(members) == version.members
+
+
+def test_models_that_were_given_and_chosen_can_be_asked_about(trained: Any, ask: Any) -> None:
+    (version,) = listing.model(trained, "m").versions
+    data = listing.datasets(trained)[0].version
+    (run, *_) = listing.runs(trained)
+    with trained.catalogue.write() as session:
+        give(session, run.id, {"base": version.members})
+    read = ask(trained, "SELECT reader, alias, shard, checkpoint FROM given")
+    assert read == [(run.id, "base", *each) for each in sorted(version.members.items())]
+    chosen = choose(trained, "m", by={"people": "loss"})
+    columns = "choice, version, loser, data, metric"
+    found = ask(trained, f"SELECT {columns} FROM choices")
+    assert found == [(chosen.id, version.id, None, data, "loss")]
 
 
 def test_times_are_in_utc(trained: Any, ask: Any, workshop: Any) -> None:
