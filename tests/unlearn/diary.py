@@ -96,4 +96,5 @@ def centred(rows: pa.Table) -> pa.Table:
     given = [number % AGGREGATE for number in rows["id"].to_pylist()]
     ENTRIES.append(("aggregate", first, rows["id"].to_pylist()))
     numbers = pa.array([first + number for number in given], pa.int64())
-    return pa.table({"id": numbers, "x": pc.subtract(rows["x"], pc.mean(rows["x"]))})
+    centre = pc.subtract(rows["x"], pc.mean(rows["x"]))
+    return pa.table({"id": numbers, "x": centre, "risk": rows["risk"]})
