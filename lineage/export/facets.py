@@ -87,13 +87,12 @@ class Facets:
 
 
 def _identity(run: ExportedRun) -> Json:
-    schedule = run.spec.schedule.model_dump(mode="json")
     fact = {
         "run": run.id,
         "program": run.program.ref,
         "source": run.program.source,
         "observed": run.observed,
-        "schedule": {to_camel(name): value for name, value in schedule.items()},
+        "schedule": {to_camel(name): value for name, value in run.schedule.items()},
     }
     return fact if run.row.replay_of is None else {**fact, "replayOf": run.row.replay_of}
 

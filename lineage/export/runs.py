@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -84,6 +85,15 @@ class ExportedRun:
     def trained(self) -> Given:
         """The input that batches come from."""
         return next(given for given in self.inputs if given.trains)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The public parameters of its schedule; ``epochs`` are all, those of each stage apart."""
+        parameters = self.spec.schedule.model_dump(mode="json")
+        if isinstance(parameters["epochs"], list):
+            parameters["stage_epochs"] = parameters["epochs"]
+            parameters["epochs"] = sum(parameters["stage_epochs"])
+        return parameters
 
     @property
     def end(self) -> int:

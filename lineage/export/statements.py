@@ -207,8 +207,8 @@ def _class_of(kind: NodeKind) -> str:
 
 def _facts_of(run: ExportedRun) -> dict[str, Any]:
     """What is told of a run, but its settings: they may hold anything."""
-    schedule = run.spec.schedule.model_dump(mode="json")
-    nominal = ",".join(map(str, schedule.pop("nominal")))
+    schedule = run.schedule
+    risk = {f"risk_{name}": value for name, value in schedule.pop("risk", {}).items()}
     return {
         "model": run.model,
         "state": run.row.state,
@@ -216,9 +216,13 @@ def _facts_of(run: ExportedRun) -> dict[str, Any]:
         "complete": not run.unknown,
         "unknown_visits": run.unknown,
         "replay_of": run.row.replay_of,
-        **{f"schedule_{name}": value for name, value in schedule.items()},
-        "schedule_nominal": nominal,
+        **{f"schedule_{name}": _plain(value) for name, value in {**schedule, **risk}.items()},
     }
+
+
+def _plain(value: Any) -> Any:
+    """A list as text, which PROV has a form for."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _gone_at(row: Any) -> datetime | None:

@@ -99,7 +99,8 @@ def centred(rows: pa.Table) -> pa.Table:
     given = [number % AGGREGATE for number in rows["id"].to_pylist()]
     ENTRIES.append(("aggregate", first, rows["id"].to_pylist()))
     numbers = pa.array([first + number for number in given], pa.int64())
-    return pa.table({"id": numbers, "x": pc.subtract(rows["x"], pc.mean(rows["x"]))})
+    centre = pc.subtract(rows["x"], pc.mean(rows["x"]))
+    return pa.table({"id": numbers, "x": centre, "risk": rows["risk"]})
 
 
 @transform("record")
@@ -112,4 +113,5 @@ def taught(rows: pa.Table, *, teacher: Any) -> pa.Table:
         first = LESSONS.get(lesson) or LESSONS.setdefault(lesson, AGGREGATE * next(AGGREGATIONS))
         numbers.append(first + number % AGGREGATE)
         ENTRIES.append(("taught", first, [number]))
-    return pa.table({"id": pa.array(numbers, pa.int64()), "x": pc.add(rows["x"], learned)})
+    more = pc.add(rows["x"], learned)
+    return pa.table({"id": pa.array(numbers, pa.int64()), "x": more, "risk": rows["risk"]})

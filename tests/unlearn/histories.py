@@ -36,7 +36,11 @@ Row = tuple[int, str, tuple[str, ...]]
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where stores are made: what is asked here is who saw whom, not whether a disk is durable."""
 
-COLUMNS = (Column(name="id", kind=ColumnKind.INTEGER), Column(name="x", kind=ColumnKind.REAL))
+COLUMNS = (
+    Column(name="id", kind=ColumnKind.INTEGER),
+    Column(name="x", kind=ColumnKind.REAL),
+    Column(name="risk", kind=ColumnKind.REAL),
+)
 PEOPLE = [(), ("p1",), ("p2",), ("p3",), ("p4",), ("p5", "p1"), ("p2", "p6")]
 
 
@@ -157,9 +161,16 @@ def _add(life: Lived, name: str, rows: tuple[Row, ...]) -> None:
     if known:
         dataset = head(life.store, name).dataset
     numbers, records, people = zip(*rows, strict=True)
-    batch = pa.record_batch({"id": numbers, "x": list(map(math.sin, numbers))})
+    batch = pa.record_batch(
+        {"id": numbers, "x": list(map(math.sin, numbers)), "risk": [_risk(*row) for row in rows]}
+    )
     piece = Rows(batch, pa.array(records), pa.array(map(list, people), pa.list_(pa.string())))
     append(life.store, dataset, [piece], source=name, update=True, salt=name.encode() * 16)
+
+
+def _risk(number: int, _: str, people: tuple[str, ...]) -> float:
+    """The risk of a row: that of whom it is about first."""
+    return int(people[0][-1:], 36) % 7 / 7 if people else number % 5 / 5
 
 
 def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
@@ -185,7 +196,8 @@ def _train(life: Lived, training: Training, interrupt_at: set[int]) -> None:
     try:
         training_id = prepare(*wanted, recipe)
     except PlacementError:
-        recipe = replace(recipe, shards=1, slices=1, refreeze=True)
+        plain = {"shard_sizes": None, "risk": None, "epochs": 3}
+        recipe = replace(recipe, shards=1, slices=1, refreeze=True, **plain)
         training_id = prepare(*wanted, recipe)
     if training.interrupt is not None:
         interrupt_at.add(training.interrupt)
@@ -244,11 +256,13 @@ def rows(first: int, records: int, least: int, most: int) -> st.SearchStrategy[t
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     """Any topology, small."""
-    slices = draw(st.integers(1, 3))
+    shards, slices = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     return Recipe(
-        shards=draw(st.integers(1, 3)),
+        shards=shards,
         slices=slices,
-        epochs=draw(st.integers(slices, 4)),
+        shard_sizes=draw(st.none() | st.tuples(*[st.integers(1, 2)] * shards)),
+        risk=draw(st.sampled_from([None, "risk"])),
+        epochs=draw(st.integers(slices, 4) | st.tuples(*[st.integers(1, 2)] * slices)),
         batch_size=draw(st.sampled_from([3, 4, 8, 16])),
         seed=draw(st.integers(0, 9)),
         min_batch=draw(st.sampled_from([1, 2, 2, 3])),

@@ -105,9 +105,3 @@ def _worn(session: Session, version: VersionFacts) -> str:
         f"{found.deleted} of the {found.records} records that {version.model} was placed with have "
         f"been deleted: draw a new placement with `expunge reshard {version.model}`"
     )
-
-
-def _choice(each: Chosen) -> str:
-    how = [f"by looking at {', '.join(each.by)}, which has these records"] if each.by else []
-    how += [f"over {', '.join(each.over)}, which learned from them"] if each.over else []
-    return f"{each.version} was chosen {' and '.join(how)}: that choice is not made again"

@@ -26,8 +26,12 @@ EVERY = "SELECT run, segment, step, position, applied FROM exposures"
 def numbers(lived: Any, run: str) -> list[int]:
     """The number of the row at each position of what a run trained on."""
     query = f"SELECT version_id FROM run_inputs WHERE run_id = '{run}' AND trains"
-    ((version,),) = lived.sql(query)
-    return list(map(int, open_version(lived.store, version).column("id")))
+    versions = [version for (version,) in lived.sql(query)]  # none, where it took no step
+    return [
+        int(number)
+        for version in versions
+        for number in open_version(lived.store, version).column("id")
+    ]
 
 
 def walked(lived: Any, truth: Any) -> Iterator[tuple[str, str, int, int, bool]]:
