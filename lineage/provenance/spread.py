@@ -8,12 +8,14 @@ anywhere new. What is given to a transform was there before it, so that comes to
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from lineage.data.closure import Closure, closure
 from lineage.data.identity import Positions
-from lineage.provenance.model import NodeKind, kind_of
 from lineage.provenance.reach import NOW, Moment, Reach, reach
 from lineage.provenance.renewal import renewed
 from lineage.store import Store
+from storage.catalogue import tables
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,21 @@ def spread(
         NotFoundError: there is no such run.
         InvalidInputError: the run has not done so many steps, or began later.
     """
-    also = frozenset(also)
+    also, given = frozenset(also), _given_models(store)
     taught: frozenset[str] = frozenset()
     while True:
         rows = closure(store, records, taught)
         begun = also.union(renewed(store, rows)) if renewing else also
+        if not given:
+            return Spread(rows, reach(store, rows.everything, moment, begun))
         came = reach(store, rows.everything, NOW, begun)
-        found = frozenset(node for node in came.nodes if kind_of(node) is NodeKind.TRANSFORM)
-        if found <= taught:
+        if given & came.nodes <= taught:
             break
-        taught = found
+        taught = given & came.nodes
     return Spread(rows, came if moment == NOW else reach(store, rows.everything, moment, begun))
+
+
+def _given_models(store: Store) -> frozenset[str]:
+    """The transforms that influence can come to."""
+    with store.catalogue.read() as session:
+        return frozenset(session.scalars(select(tables.TransformModel.transform_id).distinct()))

@@ -41,7 +41,7 @@ def choose_among(lived: Any, picks: Any) -> list[tables.Choice]:
 def test_choices_are_told_of_those_who_may_have_steered_them_and_taint_nothing(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=4)
+    @settings(max_examples=2)
     @given(histories.histories(), CHOICES)
     def holds(history: Any, picks: Any) -> None:
         with histories.lived(history) as lived:

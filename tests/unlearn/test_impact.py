@@ -80,7 +80,7 @@ def test_impact_is_what_a_walk_over_every_batch_finds(
 def test_impact_goes_through_what_models_make_and_what_learns_it(
     histories: ModuleType, oracle: ModuleType
 ) -> None:
-    @settings(max_examples=4)
+    @settings(max_examples=3)
     @given(histories.schools(), MOMENTS)
     def holds(history: Any, at: int) -> None:
         with histories.lived(history) as lived:
