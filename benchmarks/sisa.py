@@ -71,17 +71,22 @@ def program(run: lineage.Run) -> None:
         optimizer.step()
 
 
-def register(store: lineage.Store, data: Path, name: str, part: str, count: int) -> None:
-    """Take in the first ``count`` images of a part of MNIST, by their row numbers."""
+def images_of(data: Path, part: str) -> tuple[pa.Array, np.ndarray]:
+    """The images of a part of MNIST, as vectors, and their labels."""
     content = {
         kind: gzip.decompress((data / f"mnist-{part}-{kind}-ubyte.gz").read_bytes())
         for kind in ("images-idx3", "labels-idx1")
     }
-    images = np.frombuffer(content["images-idx3"], np.uint8, offset=16).reshape(-1, 784)[:count]
-    labels = np.frombuffer(content["labels-idx1"], np.uint8, offset=8)[:count]
-    vectors = pa.FixedSizeListArray.from_arrays(images.ravel(), 784)
+    pixels = np.frombuffer(content["images-idx3"], np.uint8, offset=16)
+    labels = np.frombuffer(content["labels-idx1"], np.uint8, offset=8)
+    return pa.FixedSizeListArray.from_arrays(pixels, 784), labels.astype(np.int64)
+
+
+def register(store: lineage.Store, data: Path, name: str, part: str, count: int) -> None:
+    """Take in the first ``count`` images of a part of MNIST, by their row numbers."""
+    images, labels = images_of(data, part)
     file = store.path / "mnist.parquet"
-    pq.write_table(pa.table({"image": vectors, "label": labels.astype(np.int64)}), file)
+    pq.write_table(pa.table({"image": images[:count], "label": labels[:count]}), file)
     lineage.add_dataset(store, name, file, salt=SALT)
     file.unlink()
 
