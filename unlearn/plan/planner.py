@@ -232,7 +232,7 @@ def _notes(
     elif not affected:
         notes.append("no model in use learned from these records: what did is only purged")
     notes += (left for version in affected if (left := _left(version)))
-    notes += (worn for version in affected if (worn := _worn(session, version)))
+    notes += (worn for version in affected if version.members and (worn := _worn(session, version)))
     if _held(session, found):
         notes.append("a hold keeps something that descends from these records: it lowers the claim")
     return tuple(notes)
