@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from lineage.data.dataset import head
 from lineage.errors import CheckpointError, RunError
@@ -14,8 +15,9 @@ from lineage.training.aggregation import Aggregation, model_digest
 from lineage.training.ensemble import resume
 from lineage.training.model import load_model
 from lineage.training.registry import promote, retire
+from lineage.training.reshard import reshard
 from storage.catalogue import tables
-from tests.unlearn.equality.forgetting import TWIN, Outcome, forget
+from tests.unlearn.equality.forgetting import TWIN, Outcome, ask, carry_out, forget
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.passes import emptied
 
@@ -314,3 +316,24 @@ def test_what_cannot_extend_a_model_is_refused(
     tally.register(store, rows=late(workshop, "late"))
     with pytest.raises(RunError, match=said):
         tally.prepare(store, extend=True, **recipe)
+
+
+def test_what_stands_in_or_is_gone_is_neither_extended_nor_resharded(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store)
+    tally.register(store, rows=late(workshop, "late"))
+    tally.spring(3, "error")
+    with pytest.raises(OSError, match="trap"):
+        forget(store, "subject", ["person-05"])
+    for way in (lambda: tally.prepare(store, extend=True), lambda: reshard(store, "m")):
+        with pytest.raises(RunError, match="stands in while shards of model 'm' are made again"):
+            way()
+    with store.catalogue.read() as session:
+        requests = [each.id for each in session.scalars(select(tables.Request))]
+    everybody = sorted({row["person"] for row in workshop.people()} - {"person-05"})
+    requests.append(ask(store, "subject", everybody))
+    assert carry_out(store, requests).results["publish"]["retired"] == ["m"]
+    with pytest.raises(RunError, match="nothing is left of model 'm'"):
+        tally.prepare(store, extend=True)
