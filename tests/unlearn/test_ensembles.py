@@ -151,7 +151,7 @@ def test_an_ensemble_goes_on_without_a_shard_that_has_lost_all_its_records(
     others = members(workshop, store, before.id)
     lost = others.pop(1)
     outcome = forget(store, "subject", in_shard(store, workshop, 1), TWIN)
-    assert outcome.plan.notes[0] == "m v1 goes on without shard 1: no record of it is left"
+    assert outcome.plan.notes[0] == "m v1 goes on without shard 1: no record is left to learn from"
     assert [task.work.kind for task in outcome.plan.tasks] == [
         *("aggregate", "check", "publish", "purge"),
     ]
@@ -186,7 +186,7 @@ def test_a_model_that_has_lost_its_last_shard_is_retired(
     promote(store, before.id, "production")
     outcome = forget(store, "subject", sorted({row["person"] for row in workshop.people()}), TWIN)
     assert outcome.plan.notes == (
-        "m v1 learned from no other record: it ends, and nothing replaces it",
+        "m v1 has no record left to learn from: it ends, and nothing replaces it",
     )
     assert outcome.plan.visits == 0
     assert outcome.results["check"]["verdict"] == "passed"
