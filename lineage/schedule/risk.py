@@ -1,10 +1,10 @@
 """Placement by risk: likely-deleted records are packed into few shards, and into their late slices.
 
-Bourtoule et al. 2021 (arXiv 1912.03817), section VIII, without its sort, which would move everybody
-when somebody leaves. Records lie on a line from 0 to 2**32. Bands of risk follow one another on it,
-each as wide as its frozen share of the records; inside its band a keyed hash decides. Shards are
-stretches of the line, and slices stretches of a shard. So a place depends on the record's own
-risk, its own placement and what was frozen, and on no other record.
+The distribution-aware sharding of Bourtoule et al. 2021 (arXiv 1912.03817), without its sort, which
+would move everybody when somebody leaves. Records lie on a line from 0 to 2**32. Bands of risk
+follow one another on it, each as wide as its frozen share of the records; inside its band a keyed
+hash decides. Shards are stretches of the line, and slices stretches of a shard. So a place depends
+on the record's own risk, its own placement and what was frozen, and on no other record.
 """
 
 from collections.abc import Sequence

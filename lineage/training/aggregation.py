@@ -1,4 +1,4 @@
-"""How the members of an ensemble answer as one (Bourtoule et al. 2021, section IV-B).
+"""How the members of an ensemble answer as one (Bourtoule et al. 2021, arXiv 1912.03817).
 
 A vote asks each member for its label alone, and keeps a member that is too sure of itself from
 drowning the others; a mean asks for all it knows. Either may weigh members by the nominal sizes of

@@ -40,10 +40,15 @@ def extension(store: Store, model: str, data: Version) -> Extension:
             trained on another dataset, or on one that a transform makes; or no rows came since.
     """
     version = find_version(store, model)
-    if version.interim or version.purged_at is not None:
+    if version.purged_at is not None:
         raise RunError(
-            f"the newest version of model {model!r} was purged, or stands in for one that will be",
-            hint="apply the plan that replaces it first; where nothing is left, train it anew",
+            f"nothing is left of model {model!r} that could be extended",
+            hint="train it without --extend",
+        )
+    if version.interim:
+        raise RunError(
+            f"{version.id} stands in while shards of model {model!r} are made again",
+            hint="apply the plan that makes them first",
         )
     with store.catalogue.read() as session:
         made = maker(session, data.row) is not None

@@ -106,14 +106,14 @@ def risks_of(version: Version, name: str) -> NDArray[np.float64]:
     if len(strange):
         raise PlacementError(
             f"column {name!r} holds no probability in {_some(strange)}",
-            hint="a risk is a number from 0 to 1, and nobody's may be missing",
+            hint="give everybody a number from 0 to 1; rows are counted over all files",
         )
     _, first, subject = np.unique(records.placement, return_index=True, return_inverse=True)
     differing = rows[risks != risks[first][subject]]
     if len(differing):
         raise PlacementError(
             f"column {name!r} differs between records of one subject: see {_some(differing)}",
-            hint="all records of a subject are placed together, so give them one risk",
+            hint="they are placed together, so give them one; rows are counted over all files",
         )
     return risks
 

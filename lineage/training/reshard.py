@@ -100,11 +100,16 @@ def reshard(store: Store, model: str) -> str:
 
     Raises:
         NotFoundError: there is no such model; near names are offered.
-        RunError: the version has no placement, or reads other models.
+        RunError: the version has no placement, reads other models, or stands in for another.
         ProgramError: the program has changed.
         PlacementError: the records spread too unevenly.
     """
     version = find_version(store, model)
+    if version.interim and version.purged_at is None:
+        raise RunError(
+            f"{version.id} stands in while shards of model {model!r} are made again",
+            hint="apply the plan that makes them first",
+        )
     with store.catalogue.read() as session:
         found = wear(session, version.id)
         origins = _origins(session, version.id)

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from storage import catalogue as catalogue_package
@@ -88,28 +89,71 @@ def test_migrating_again_changes_no_byte(catalogue: Catalogue, tmp_path: Path) -
     assert (tmp_path / "catalogue.db").read_bytes() == before
 
 
-def test_inputs_of_transforms_move_to_their_own_table_and_back(tmp_path: Path) -> None:
-    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+@contextmanager
+def migrating(folder: Path) -> Iterator[tuple[Connection, Config]]:
+    """A connection to an empty catalogue, and what to migrate it with."""
+    opened = Catalogue(f"sqlite:///{folder / 'catalogue.db'}")
     with opened.engine.execution_options(expunge_write=True).begin() as connection:
         config = Config()
         config.set_main_option(
             "script_location", str(Path(catalogue_package.__path__[0], "migrations"))
         )
         config.attributes["connection"] = connection
+        yield connection, config
+    opened.close()
+
+
+def rows(connection: Connection, query: str) -> list[dict[str, object]]:
+    return [dict(row) for row in connection.execute(text(query)).mappings()]
+
+
+def test_inputs_of_transforms_move_to_their_own_table_and_back(tmp_path: Path) -> None:
+    with migrating(tmp_path) as (connection, config):
         command.upgrade(config, "0002")
         for statement in OF_0002:
             connection.exec_driver_sql(statement)
-        before = connection.execute(text("SELECT * FROM transforms")).mappings().all()
+        before = rows(connection, "SELECT * FROM transforms")
         command.upgrade(config, "0003")
-        rows = connection.execute(text("SELECT * FROM transform_inputs")).all()
-        assert rows == [("tf-1", 0, "dsv-1", b"seen")]
+        inputs = connection.execute(text("SELECT * FROM transform_inputs")).all()
+        assert inputs == [("tf-1", 0, "dsv-1", b"seen")]
         assert connection.execute(text('SELECT id, "by", mapping FROM transforms')).all() == [
             ("tf-1", "[]", "mapping")
         ]
         command.downgrade(config, "0002")
-        assert connection.execute(text("SELECT * FROM transforms")).mappings().all() == before
-    opened.close()
+        assert rows(connection, "SELECT * FROM transforms") == before
 
+
+def test_trainings_and_placements_of_before_are_plain_and_go_back_as_they_were(
+    tmp_path: Path,
+) -> None:
+    tables = ("placements", "trainings")
+    with migrating(tmp_path) as (connection, config):
+        command.upgrade(config, "0004")
+        for statement in OF_0004:
+            connection.exec_driver_sql(statement)
+        before = [rows(connection, f"SELECT * FROM {table}") for table in tables]
+        command.upgrade(config, "0005")
+        assert rows(connection, "SELECT aggregation, extends_id FROM trainings") == [
+            {"aggregation": "mean-probability", "extends_id": None}
+        ]
+        connection.exec_driver_sql(
+            "INSERT INTO placements SELECT dataset_id, shards, slices, cells, created_at, 'by risk'"
+            " FROM placements"
+        )
+        forms = rows(connection, "SELECT form FROM placements ORDER BY form")
+        assert forms == [{"form": ""}, {"form": "by risk"}]
+        command.downgrade(config, "0004")
+        assert [rows(connection, f"SELECT * FROM {table}") for table in tables] == before
+
+
+OF_0004 = (
+    "INSERT INTO datasets (id, name, namespace, columns, id_columns, subject_columns, created_at)"
+    " VALUES ('ds-1', 'a', 'a', '[]', '[]', '[]', '2026-11-02')",
+    "INSERT INTO placements VALUES ('ds-1', 2, 1, '{}', '2026-11-02')",
+    "INSERT INTO models (id, name, created_at) VALUES ('model-1', 'm', '2026-11-02')",
+    "INSERT INTO trainings (id, model_id, state, created_at)"
+    " VALUES ('train-1', 'model-1', 'complete', '2026-11-02')",
+)
 
 OF_0002 = (
     "INSERT INTO datasets (id, name, namespace, columns, id_columns, subject_columns, created_at)"

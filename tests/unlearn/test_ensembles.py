@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from lineage.data.dataset import head
 from lineage.errors import CheckpointError, RunError
@@ -14,8 +15,9 @@ from lineage.training.aggregation import Aggregation, model_digest
 from lineage.training.ensemble import resume
 from lineage.training.model import load_model
 from lineage.training.registry import promote, retire
+from lineage.training.reshard import reshard
 from storage.catalogue import tables
-from tests.unlearn.equality.forgetting import TWIN, Outcome, forget
+from tests.unlearn.equality.forgetting import TWIN, Outcome, ask, carry_out, forget
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.passes import emptied
 
@@ -149,7 +151,7 @@ def test_an_ensemble_goes_on_without_a_shard_that_has_lost_all_its_records(
     others = members(workshop, store, before.id)
     lost = others.pop(1)
     outcome = forget(store, "subject", in_shard(store, workshop, 1), TWIN)
-    assert outcome.plan.notes == ("m v1 goes on without shard 1: no record of it is left",)
+    assert outcome.plan.notes[0] == "m v1 goes on without shard 1: no record is left to learn from"
     assert [task.work.kind for task in outcome.plan.tasks] == [
         *("aggregate", "check", "publish", "purge"),
     ]
@@ -184,7 +186,7 @@ def test_a_model_that_has_lost_its_last_shard_is_retired(
     promote(store, before.id, "production")
     outcome = forget(store, "subject", sorted({row["person"] for row in workshop.people()}), TWIN)
     assert outcome.plan.notes == (
-        "m v1 learned from no other record: it ends, and nothing replaces it",
+        "m v1 has no record left to learn from: it ends, and nothing replaces it",
     )
     assert outcome.plan.visits == 0
     assert outcome.results["check"]["verdict"] == "passed"
@@ -314,3 +316,24 @@ def test_what_cannot_extend_a_model_is_refused(
     tally.register(store, rows=late(workshop, "late"))
     with pytest.raises(RunError, match=said):
         tally.prepare(store, extend=True, **recipe)
+
+
+def test_what_stands_in_or_is_gone_is_neither_extended_nor_resharded(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store)
+    tally.register(store, rows=late(workshop, "late"))
+    tally.spring(3, "error")
+    with pytest.raises(OSError, match="trap"):
+        forget(store, "subject", ["person-05"])
+    for way in (lambda: tally.prepare(store, extend=True), lambda: reshard(store, "m")):
+        with pytest.raises(RunError, match="stands in while shards of model 'm' are made again"):
+            way()
+    with store.catalogue.read() as session:
+        requests = [each.id for each in session.scalars(select(tables.Request))]
+    everybody = sorted({row["person"] for row in workshop.people()} - {"person-05"})
+    requests.append(ask(store, "subject", everybody))
+    assert carry_out(store, requests).results["publish"]["retired"] == ["m"]
+    with pytest.raises(RunError, match="nothing is left of model 'm'"):
+        tally.prepare(store, extend=True)

@@ -62,7 +62,7 @@ def notes(
     elif not affected:
         said.append("no model in use learned from these records: what did is only purged")
     said += (left for version in affected if (left := _left(version)))
-    said += (worn for version in affected if (worn := _worn(session, version)))
+    said += (worn for version in affected if version.members and (worn := _worn(session, version)))
     if _held(session, found):
         said.append("a hold keeps something that descends from these records: it lowers the claim")
     if late:
@@ -91,9 +91,9 @@ def _left(version: VersionFacts) -> str:
     """What becomes of a version some of whose shards would learn from no record any more."""
     name = f"{version.model} v{version.sequence}"
     if not version.members:
-        return f"{name} learned from no other record: it ends, and nothing replaces it"
+        return f"{name} has no record left to learn from: it ends, and nothing replaces it"
     shards = ", ".join(map(str, sorted(version.left_out)))
-    return shards and f"{name} goes on without shard {shards}: no record of it is left"
+    return shards and f"{name} goes on without shard {shards}: no record is left to learn from"
 
 
 def _worn(session: Session, version: VersionFacts) -> str:
