@@ -23,11 +23,8 @@ def measured(store: Store, world: World, affected: Sequence[VersionFacts]) -> di
         if canary is None:
             continue
         whole = load_model(store, version.id)
-        clean = [
-            member
-            for member in whole.members
-            if not world.checkpoints[version.members[member.shard]].tainted
-        ]
+        stay = {s for s, each in version.members.items() if not world.checkpoints[each].tainted}
+        clean = [member for member in whole.members if member.shard in stay]
         left = accuracy(store, replace(whole, members=tuple(clean)), canary) if clean else None
         found[version.id] = Accuracy(
             dataset=canary.on, whole=accuracy(store, whole, canary), interim=left

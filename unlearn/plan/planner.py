@@ -20,7 +20,7 @@ from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.impact import Impact, impact
-from unlearn.plan.model import Accuracy, Affected, Plan
+from unlearn.plan.model import Accuracy, Affected, Plan, Task
 from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
 from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.finish import finish
@@ -29,7 +29,7 @@ from unlearn.plan.passes.needed import needed, needed_checkpoints, needed_models
 from unlearn.plan.passes.order import in_order
 from unlearn.plan.passes.probes import probes
 from unlearn.plan.passes.replays import replays
-from unlearn.plan.passes.restarts import restarts
+from unlearn.plan.passes.restarts import Chain, restarts
 from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
@@ -146,6 +146,40 @@ class _Asked:
     gone: Positions
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is recomputed: chains, the tasks that replay them, and these among all tasks."""
+
+    chains: tuple[Chain, ...]
+    replayed: tuple[Task, ...]
+    tasks: tuple[Task, ...]
+
+    @property
+    def visits(self) -> int:
+        """The visits of all replays."""
+        return sum(task.visits for task in self.replayed)
+
+
+def _work(
+    world: World,
+    found: Impact,
+    affected: tuple[VersionFacts, ...],
+    usable: Callable[[str], bool],
+) -> _Work:
+    wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(world)))
+    chains = restarts(world, wanted, usable)
+    remade = transforms(world, chains)
+    made_by = makers(world, remade)
+    replayed = replays(world, chains, made_by)
+    early = (
+        *interims(world, affected, usable),
+        *remade,
+        *probes(world, chains, made_by, usable),
+    )
+    tasks = finish(world, found, affected, in_order((*early, *replayed)))
+    return _Work(chains, replayed, tasks)
+
+
 def _assemble(
     store: Store,
     asked: _Asked,
@@ -156,56 +190,50 @@ def _assemble(
 ) -> Plan:
     affected = without_emptied(snapshot, needed(snapshot))
     accuracy = measured(snapshot, affected) if measured else {}
+    workers = workers or asked.policy.workers
     with store.catalogue.read() as session:
         usable = _usable(store, session)
-        wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(snapshot)))
-        chains = restarts(snapshot, wanted, usable)
-        remade = transforms(snapshot, chains)
-        made_by = makers(snapshot, remade)
-        replayed = replays(snapshot, chains, made_by)
-        visits = sum(task.visits for task in replayed)
+        work = _work(snapshot, found, affected, usable)
+        duration = round(timetable(work.tasks, workers).duration, 3)
         full_visits, full_seconds = full_retrain(snapshot, affected)
-        early = (
-            *interims(snapshot, affected, usable),
-            *remade,
-            *probes(snapshot, chains, made_by, usable),
-        )
-        tasks = finish(snapshot, found, affected, in_order((*early, *replayed)))
-        workers = workers or asked.policy.workers
-        duration = round(timetable(tasks, workers).duration, 3)
         late = adaptive(session, asked.received, affected)
+        names = [task.id for task in work.replayed]
         return Plan(
             requests=tuple(asked.received),
             graph_revision=asked.revision,
             forget=_encoded(asked.gone),
             records=sum(map(len, found.closure.forgotten.values())),
-            affected=Affected(
-                runs=tuple(sorted({snapshot.checkpoints[c].run_id for c in found.checkpoints})),
-                segments=tuple(sorted(found.segments)),
-                checkpoints=tuple(sorted(found.checkpoints)),
-                versions=tuple(sorted(found.versions)),
-            ),
+            affected=_affected(found, snapshot),
             total_checkpoints=sum(each.kept for each in snapshot.checkpoints.values()),
-            tasks=tasks,
-            visits=visits,
-            seconds=round(sum(task.seconds for task in tasks), 3),
+            tasks=work.tasks,
+            visits=work.visits,
+            seconds=round(sum(task.seconds for task in work.tasks), 3),
             full_retrain_visits=full_visits,
             full_retrain_seconds=full_seconds,
             deadline=asked.deadline,
             workers=workers,
             duration=duration,
-            critical=critical_path(tasks),
+            critical=critical_path(work.tasks),
             latest_start=asked.deadline and asked.policy.latest_start(asked.deadline, duration),
             adaptive=late,
-            claim_possible=possible_claim(session, found, asked.gone, replayed),
+            claim_possible=possible_claim(session, found, asked.gone, work.replayed),
             notes=notes(session, found, affected, asked.gone, late),
             accuracy=accuracy,
             rejected=(
-                *later_restarts(snapshot, chains, [task.id for task in replayed], visits),
-                *giving_up(snapshot, affected, usable, visits, accuracy),
-                *retrained(visits, full_visits),
+                *later_restarts(snapshot, work.chains, names, work.visits),
+                *giving_up(snapshot, affected, usable, work.visits, accuracy),
+                *retrained(work.visits, full_visits),
             ),
         )
+
+
+def _affected(found: Impact, snapshot: World) -> Affected:
+    return Affected(
+        runs=tuple(sorted({snapshot.checkpoints[each].run_id for each in found.checkpoints})),
+        segments=tuple(sorted(found.segments)),
+        checkpoints=tuple(sorted(found.checkpoints)),
+        versions=tuple(sorted(found.versions)),
+    )
 
 
 def _encoded(positions: Positions) -> dict[str, str]:
