@@ -174,7 +174,7 @@ def test_a_twin_that_still_trains_a_shard_that_was_left_out_is_no_twin(
     tally.register(store)
     tally.train(store, shards=3, slices=1)
     people = in_shard(store, workshop, 1)
-    monkeypatch.setattr(emptied, "_emptied", lambda world, member, remade: member.id == lost)
+    monkeypatch.setattr(emptied, "_emptied", lambda world, member: member.id == lost)
     lost = next(iter(workshop.rows_of(store, tables.ModelMember, shard=1))).checkpoint_id
     with pytest.raises(VerificationFailedError, match="differs from its twin"):
         forget(store, "subject", people[:1], TWIN)
@@ -192,7 +192,7 @@ def test_a_model_that_has_lost_its_last_shard_is_retired(
     )
     assert outcome.plan.visits == 0
     assert outcome.results["check"]["verdict"] == "passed"
-    assert outcome.results["publish"] == {"versions": {}, "retired": ["m"]}
+    assert outcome.results["publish"] == {"versions": {}, "retired": ["m"], "held": {}}
     assert model(store, "m").retired_at is not None
     assert model(store, "m").aliases == {}
     assert [version.purged_at is None for version in model(store, "m").versions] == [False]

@@ -74,7 +74,7 @@ def faults(brute_force: ModuleType, case: Any, passes: Passes) -> list[str]:
 def test_every_plan_is_sound_and_as_cheap_as_the_cheapest_subset_of_segments(
     worlds: ModuleType, brute_force: ModuleType
 ) -> None:
-    @settings(max_examples=400)
+    @settings(max_examples=500)
     @given(worlds.cases())
     def holds(case: Any) -> None:
         assert faults(brute_force, case, Passes()) == []
