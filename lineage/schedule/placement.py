@@ -75,6 +75,8 @@ def shards_of(placement: Keys, salt: bytes, shards: int, generation: int = 0) ->
 
 def slices_of(placement: Keys, salt: bytes, slices: int, generation: int = 0) -> Numbers:
     """The slice of each record (n,), from 0; independent of its shard."""
+    if slices == 1:
+        return np.zeros(len(placement), np.int64)
     return scaled(mixed(placement, tweak(salt, Domain.SLICE, generation)), slices)
 
 

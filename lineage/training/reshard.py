@@ -71,8 +71,13 @@ def cap_of_placements() -> float:
     return cap
 
 
-def wear(session: Session, version_id: str) -> Wear | None:
-    """What the placement of a version has borne; None where it has none to draw anew."""
+def wear(
+    session: Session, version_id: str, gone: Mapping[str, BitMap] | None = None
+) -> Wear | None:
+    """What the placement of a version has borne; None where it has none to draw anew.
+
+    ``gone`` are all forgotten positions (dataset id → positions), where they are known.
+    """
     origins = _origins(session, version_id).values()
     schedules = [run.specification["schedule"] for run in origins]
     if not any(map(_places, schedules)):
@@ -85,10 +90,12 @@ def wear(session: Session, version_id: str) -> Wear | None:
         .distinct()
     ):
         there[version.dataset_id] = there.get(version.dataset_id, BitMap()) | live(version)
+    if gone is None:
+        gone = {each: forgotten(session, each) for each in there}
     return Wear(
         generation=max(schedule.get("generation", 0) for schedule in schedules),
         records=sum(map(len, there.values())),
-        deleted=sum(len(rows & forgotten(session, each)) for each, rows in there.items()),
+        deleted=sum(len(rows & gone.get(each, BitMap())) for each, rows in there.items()),
     )
 
 

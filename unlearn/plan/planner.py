@@ -34,7 +34,7 @@ from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
-from unlearn.plan.world import VersionFacts, World, world
+from unlearn.plan.world import VersionFacts, World, laps_of, world
 from unlearn.policy import Policy, policy_of
 from unlearn.request.reading import forget_sets, open_requests
 
@@ -102,9 +102,10 @@ def draft(
     found = impact(store, wanted)
     fenced = found if asked.gone == wanted else impact(store, asked.gone)
     with store.catalogue.read() as session:
-        left = retained_visits(store, session, fenced.segments, asked.gone)
+        laps = laps_of(session)
+        left = retained_visits(store, session, laps, fenced.segments, asked.gone)
         stale = _stale(store, session, found, asked.gone)
-        snapshot = world(session, found, left, stale)
+        snapshot = world(session, laps, found, left, stale)
     return _assemble(store, asked, found, snapshot, workers, measured)
 
 

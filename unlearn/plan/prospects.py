@@ -62,7 +62,9 @@ def notes(
     elif not affected:
         said.append("no model in use learned from these records: what did is only purged")
     said += (left for version in affected if (left := _left(version)))
-    said += (worn for version in affected if version.members and (worn := _worn(session, version)))
+    said += (
+        worn for version in affected if version.members and (worn := _worn(session, version, gone))
+    )
     if _held(session, found):
         said.append("a hold keeps something that descends from these records: it lowers the claim")
     if late:
@@ -96,9 +98,9 @@ def _left(version: VersionFacts) -> str:
     return shards and f"{name} goes on without shard {shards}: no record is left to learn from"
 
 
-def _worn(session: Session, version: VersionFacts) -> str:
+def _worn(session: Session, version: VersionFacts, gone: Positions) -> str:
     """Whether the placement of a version has borne more deletions than it should."""
-    found = wear(session, version.id)
+    found = wear(session, version.id, gone)
     if found is None or not due(found.deleted, found.records, cap_of_placements()):
         return ""
     return (

@@ -1,6 +1,6 @@
 """What the retained records cost: visits a segment, exact, and expected seconds as recorded."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -18,29 +18,27 @@ from lineage.store import Store
 from lineage.training.recording import schedule_of
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
-from unlearn.plan.world import CheckpointFacts
+from unlearn.plan.world import CheckpointFacts, Lap
 
 
 def retained_visits(
-    store: Store, session: Session, segments: Collection[str], forget: Positions
+    store: Store,
+    session: Session,
+    laps: Sequence[Lap],
+    segments: Collection[str],
+    forget: Positions,
 ) -> dict[str, int]:
     """Visits that each of these segments has when executed without the forgotten positions.
 
     Exact: steps that fall below ``min_batch`` are passed over, as the executor does.
     """
-    lap, made = tables.Segment, tables.Checkpoint
-    laps = session.connection().execute(
-        select(lap.run_id, lap.id, lap.first_step, made.step)
-        .join(made, made.id == lap.checkpoint_id)
-        .order_by(lap.run_id)
-    )
-    wanted = [each for each in laps if each.id in segments]
     left = _Left(store, session, forget)
     visits: dict[str, int] = {}
+    wanted = [(lap[1], lap[4], lap[5], lap[2]) for lap in laps if lap[4] in segments]
     for run_id, of_run in groupby(wanted, itemgetter(0)):
         found = left.of(run_id)
-        for _, name, first, step in of_run:
-            visits[name] = 0 if found is None else int(found.sizes[first:step].sum())
+        for _, segment, first, step in of_run:
+            visits[segment] = 0 if found is None else int(found.sizes[first:step].sum())
     return visits
 
 

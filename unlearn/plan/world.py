@@ -5,8 +5,9 @@ The passes are pure functions of this snapshot.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from lineage.provenance.query import live_versions
@@ -111,8 +112,32 @@ class World:
         return tuple(model for each in transforms for model in self.transforms[each].given)
 
 
+Lap = Row[str, str, int, datetime | None, str, int, int, float]
+"""A checkpoint's id, run, step and when it was purged; its segment's id, first step, visits and
+seconds.
+"""
+
+
+def laps_of(session: Session) -> Sequence[Lap]:
+    """Every checkpoint with the segment that made it, run by run and in order.
+
+    Plain rows: there may be a hundred thousand of them.
+    """
+    made, lap = tables.Checkpoint, tables.Segment
+    found = select(
+        *(made.id, made.run_id, made.step, made.purged_at),
+        *(lap.id, lap.first_step, lap.visits, lap.seconds),
+    ).join(lap, lap.checkpoint_id == made.id)
+    ordered = found.order_by(made.run_id, made.step)
+    return session.connection().execute(ordered).all()
+
+
 def world(
-    session: Session, impact: Impact, retained: Mapping[str, int], stale: Sequence[str]
+    session: Session,
+    laps: Sequence[Lap],
+    impact: Impact,
+    retained: Mapping[str, int],
+    stale: Sequence[str],
 ) -> World:
     """Take the snapshot; ``retained`` gives the visits left in each fenced segment.
 
@@ -124,7 +149,7 @@ def world(
     )
     makers = Makers(session, stale, impact.closure.taught)
     return World(
-        _checkpoints(session, impact, retained),
+        _checkpoints(session, laps, impact, retained),
         _runs(session, makers),
         _versions(session, impact),
         tuple(fit for fit in session.scalars(fits) if fit in impact.fits),
@@ -135,26 +160,17 @@ def world(
 
 
 def _checkpoints(
-    session: Session, impact: Impact, retained: Mapping[str, int]
+    session: Session, laps: Sequence[Lap], impact: Impact, retained: Mapping[str, int]
 ) -> dict[str, CheckpointFacts]:
-    connection = session.connection()  # plain rows: there may be a hundred thousand of them
-    made, lap, model = tables.Checkpoint, tables.Segment, tables.RunModel
-    starts = dict(connection.execute(select(tables.Run.id, tables.Run.start_id)).all())
+    model = tables.RunModel
+    starts = dict(session.execute(select(tables.Run.id, tables.Run.start_id)).all())
     given: dict[str, list[str]] = {}
     read = select(model.run_id, model.checkpoint_id).distinct().order_by(model.checkpoint_id)
-    for run_id, member in connection.execute(read):
+    for run_id, member in session.execute(read):
         given.setdefault(run_id, []).append(member)
-    rows = connection.execute(
-        select(
-            *(made.id, made.run_id, made.step, made.purged_at),
-            *(lap.id, lap.first_step, lap.visits, lap.seconds),
-        )
-        .join(lap, lap.checkpoint_id == made.id)
-        .order_by(made.run_id, made.step)
-    )
     facts: dict[str, CheckpointFacts] = {}
     latest: dict[str, str] = {}
-    for name, run_id, step, purged_at, segment, first_step, visits, seconds in rows:
+    for name, run_id, step, purged_at, segment, first_step, visits, seconds in laps:
         facts[name] = CheckpointFacts(
             name,
             run_id,

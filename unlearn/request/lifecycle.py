@@ -76,7 +76,8 @@ def cancel(store: Store, request_id: str) -> None:
         RequestError: it is done, cancelled, or being carried out.
     """
     with store.catalogue.write() as session:
-        (request,) = open_requests(session, [request_id])
+        open_requests(session, [request_id])
+        request = session.get_one(tables.Request, request_id)
         busy = session.scalar(
             select(tables.Plan.id)
             .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)

@@ -1,6 +1,8 @@
 """Reading requests: which are open, and what they ask to forget."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from pyroaring import BitMap
 from sqlalchemy import select
@@ -21,18 +23,27 @@ def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
 
 
-def open_requests(session: Session, request_ids: Sequence[str]) -> list[tables.Request]:
+class Open(NamedTuple):
+    """An open request: when it came, and by when it must be done, if anything says so."""
+
+    id: str
+    received_at: datetime
+    due_at: datetime | None
+
+
+def open_requests(session: Session, request_ids: Sequence[str]) -> list[Open]:
     """These requests, each once, in the order given; all of them must be open.
 
     Raises:
         NotFoundError: one does not exist.
         RequestError: one is done or cancelled.
     """
-    names = list(dict.fromkeys(request_ids))
+    names, request = list(dict.fromkeys(request_ids)), tables.Request
+    columns = select(request.id, request.received_at, request.due_at, request.state)
     known = {
-        request.id: request
+        row.id: row
         for some in batches(names)
-        for request in session.scalars(select(tables.Request).where(tables.Request.id.in_(some)))
+        for row in session.connection().execute(columns.where(request.id.in_(some)))
     }
     for name in names:
         if name not in known:
@@ -41,7 +52,7 @@ def open_requests(session: Session, request_ids: Sequence[str]) -> list[tables.R
             raise RequestError(
                 f"request {name} is {known[name].state}", hint="see `expunge request list`"
             )
-    return [known[name] for name in names]
+    return [Open(*known[name][:3]) for name in names]
 
 
 def others_open(session: Session, request_ids: Sequence[str]) -> list[str]:
