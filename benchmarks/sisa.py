@@ -185,16 +185,30 @@ def seconds(store: lineage.Store, deletions: int) -> list[dict[str, float]]:
     return results
 
 
-def accuracy(store: lineage.Store, shards: int) -> dict[str, float]:
-    """What isolation costs: the share of 10,000 unseen images that so many shards read right."""
+def accuracy(store: lineage.Store, name: str, recipe: lineage.Recipe) -> float:
+    """Train a model on ``mnist``: the share of 10,000 unseen images that it reads right."""
     this: Any = load("sisa.py:program", Path(__file__).parent)
-    recipe = lineage.Recipe(shards=shards, epochs=PRICED_EPOCHS, batch_size=BATCH)
-    name = f"accuracy-{shards}"
     version = lineage.train(store, this, {"digits": "mnist"}, name, recipe)
     test = head(store, "test")
     batch = lineage.Batch(test.column, test.present.positions, test.present.records.keys)
     answers = lineage.load_model(store, version.id).predict(batch).argmax(axis=1)
-    return {"shards": shards, "accuracy": float((answers == batch["label"]).mean())}
+    return float((answers == batch["label"]).mean())
+
+
+def price(store: lineage.Store, shards: int) -> dict[str, float]:
+    """What isolation costs: how well so many shards read."""
+    recipe = lineage.Recipe(shards=shards, epochs=PRICED_EPOCHS, batch_size=BATCH)
+    return {"shards": shards, "accuracy": accuracy(store, f"accuracy-{shards}", recipe)}
+
+
+def folder() -> Path | None:
+    """Where MNIST's files are; None, and a sentence that says so, where they are not."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    data = Path(os.environ.get("EXPUNGE_DATA") or beside)
+    if (data / "mnist-train-images-idx3-ubyte.gz").is_file():
+        return data
+    print(f"skipped: MNIST is not in {data}; set EXPUNGE_DATA to its folder", file=sys.stderr)
+    return None
 
 
 def main() -> None:
@@ -202,20 +216,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     parser.add_argument("--deletions", type=int, default=9, help="how many to apply for real")
     options = parser.parse_args()
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    data = Path(os.environ.get("EXPUNGE_DATA") or beside)
-    if not (data / "mnist-train-images-idx3-ubyte.gz").is_file():
-        print(f"skipped: MNIST is not in {data}; set EXPUNGE_DATA to its folder", file=sys.stderr)
+    data = folder()
+    if data is None:
         return
     with (
-        tempfile.TemporaryDirectory() as folder,
-        lineage.Store.create(Path(folder, "store")) as store,
+        tempfile.TemporaryDirectory() as place,
+        lineage.Store.create(Path(place, "store")) as store,
     ):
         register(store, data, "mnist", "train", 60_000)
         register(store, data, "test", "t10k", 10_000)
         register(store, data, "digits", "train", ROWS)
         counted, timed = visits(store), seconds(store, options.deletions)
-        prices = [accuracy(store, shards) for shards in PRICED]
+        prices = [price(store, shards) for shards in PRICED]
     ratios = {
         name: sum(each[over] for each in timed) / sum(each[under] for each in timed)
         for name, over, under in (

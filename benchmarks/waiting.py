@@ -8,28 +8,24 @@ python benchmarks/waiting.py [--json out.json]     reads MNIST from EXPUNGE_DATA
 """
 
 import argparse
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from report import Figure, finish
-from sisa import SALT, images_of
+from sisa import SALT, accuracy, folder, images_of
 
 import lineage
 from lineage.data.dataset import head
 from lineage.schedule import Division, Risk, Selection
 from lineage.schedule.risk import thresholds_of
 from lineage.schedule.sliced import stage_epochs
-from lineage.source import load
 from unlearn.plan.coalescing import AtOnce, LatestStart, Pending, Policy, Work
 from unlearn.plan.cost import Topology
 from unlearn.plan.serving import serve
@@ -108,16 +104,6 @@ def accuracies(store: lineage.Store, name: str, recipe: lineage.Recipe) -> list[
     return [accuracy(store, f"{name}-{each.seed}", each) for each in seeded]
 
 
-def accuracy(store: lineage.Store, name: str, recipe: lineage.Recipe) -> float:
-    """The share of 10,000 unseen images that a model reads right."""
-    this: Any = load("sisa.py:program", Path(__file__).parent)
-    version = lineage.train(store, this, {"digits": "mnist"}, name, recipe)
-    test = head(store, "test")
-    batch = lineage.Batch(test.column, test.present.positions, test.present.records.keys)
-    answers = lineage.load_model(store, version.id).predict(batch).argmax(axis=1)
-    return float((answers == batch["label"]).mean())
-
-
 def register(store: lineage.Store, data: Path, name: str, part: str) -> None:
     """Take in MNIST with a column of risks."""
     images, labels = images_of(data, part)
@@ -132,10 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     options = parser.parse_args()
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    data = Path(os.environ.get("EXPUNGE_DATA") or beside)
-    if not (data / "mnist-train-images-idx3-ubyte.gz").is_file():
-        print(f"skipped: MNIST is not in {data}; set EXPUNGE_DATA to its folder", file=sys.stderr)
+    data = folder()
+    if data is None:
         return
     recipe = lineage.Recipe(
         shards=len(SIZES),
@@ -146,8 +130,8 @@ def main() -> None:
         aggregation=lineage.Aggregation.WEIGHTED_MEAN,
     )
     with (
-        tempfile.TemporaryDirectory() as folder,
-        lineage.Store.create(Path(folder, "store")) as store,
+        tempfile.TemporaryDirectory() as place,
+        lineage.Store.create(Path(place, "store")) as store,
     ):
         register(store, data, "mnist", "train")
         register(store, data, "test", "t10k")
