@@ -1,5 +1,6 @@
 """How Sphinx builds these pages: Markdown through MyST, Python through autodoc, looks by furo."""
 
+import logging
 import tomllib
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from pygments.lexers.special import TextLexer
 from sphinx.highlighting import lexers
 
 lexers["mermaid"] = TextLexer()  # a picture where Mermaid is known, plain text elsewhere
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
