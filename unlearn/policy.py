@@ -78,7 +78,7 @@ def change_policy(store: Store, settings: Mapping[str, Any]) -> Policy:
             name = ".".join(map(str, fault["loc"]))
             raise InvalidInputError(
                 f"the policy's {name} cannot be set so: {fault['msg']}",
-                hint="see `expunge policy show` for the settings",
+                hint=f"the settings are {', '.join(Policy.model_fields)}",
             ) from error
         body = policy.model_dump(mode="json")
         row = tables.Policy(body=body, created_at=store.clock())

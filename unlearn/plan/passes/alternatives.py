@@ -67,9 +67,9 @@ def giving_up(
     for version in affected:
         lost = [shard for shard, made in version.members.items() if made in needs[version.id]]
         if version.newest and len(lost) < len(version.members):
-            which = ", ".join(map(str, sorted(lost)))
+            which = f"shard{'s' if len(lost) > 1 else ''} {', '.join(map(str, sorted(lost)))}"
             yield Rejected(
-                name=f"keep {version.model} v{version.sequence} without shards {which} for good",
+                name=f"keep {version.model} v{version.sequence} without {which} for good",
                 visits=visits - own[version.id],
                 why=f"it would have {len(version.members) - len(lost)} of "
                 f"{len(version.members)} members; {_consequence(accuracy.get(version.id))}",
