@@ -22,7 +22,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "ci",
-    max_examples=60,  # of every property: `make soak` has thousands
     derandomize=True,
     deadline=None,
     database=None,

@@ -14,8 +14,6 @@ from storage import manifests
 from tests.unlearn.equality.forgetting import Outcome, forget
 from unlearn.audit.evidence import verify_plan
 
-pytestmark = pytest.mark.no_cover
-
 HERE = Path(__file__).parent
 CHAINS = {
     "packed": [("packed", "people")],

@@ -24,8 +24,6 @@ from unlearn.plan.run_forecast import forecast_run
 from unlearn.request.lifecycle import accept, cancel
 from unlearn.thinning import thin
 
-pytestmark = pytest.mark.no_cover
-
 DENSE: dict[str, Any] = {
     "shards": 1,
     "slices": 1,

@@ -21,8 +21,6 @@ from lineage.training.ensemble import Recipe
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 
-pytestmark = pytest.mark.no_cover
-
 DATA, RUNS = NodeKind.DATASET_VERSION, NodeKind.SEGMENT
 ENDS = {
     EdgeKind.SUCCEEDS: (DATA, DATA),

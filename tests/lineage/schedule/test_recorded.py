@@ -9,8 +9,6 @@ from storage.errors import CorruptObjectError, RecordingError
 from storage.exposures import Exposures, Log, compact, compaction, log
 from storage.objects import Objects
 
-pytestmark = pytest.mark.no_cover
-
 WINDOW = 6
 LARGEST = 4
 LAST = 2**32 - 1

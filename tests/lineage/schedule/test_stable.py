@@ -9,8 +9,6 @@ from lineage.errors import ScheduleError
 from lineage.schedule import Records, Risk, ScheduleSpec, Selection, schedule_for
 from lineage.schedule.mixer import Domain, tweak
 
-pytestmark = pytest.mark.no_cover
-
 SALT = bytes(range(32))
 WORDS = st.integers(0, 2**64 - 1)
 

@@ -12,8 +12,6 @@ from storage.errors import CorruptObjectError, RecordingError
 from storage.exposures import Exposures, File, Kind, Log, compact, compaction, log, reading
 from storage.objects import Objects
 
-pytestmark = pytest.mark.no_cover
-
 LARGEST = 5
 LAST = 2**32 - 1
 NEVER = 999

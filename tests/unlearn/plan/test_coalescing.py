@@ -27,8 +27,6 @@ from unlearn.plan.planner import draft
 from unlearn.plan.serving import Start, least_visits, serve
 from unlearn.request.lifecycle import accept
 
-pytestmark = pytest.mark.no_cover
-
 SHORT = 2**-10
 """Seconds of a replay that is short beside windows of whole seconds."""
 

@@ -34,8 +34,6 @@ from unlearn.plan.cost import (
 )
 from unlearn.plan.simulation import simulated_visits
 
-pytestmark = pytest.mark.no_cover
-
 SALT = bytes(range(32))
 EPOCHS = 10
 Ints = NDArray[np.int64]

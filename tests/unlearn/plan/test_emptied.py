@@ -3,13 +3,10 @@
 from types import ModuleType
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 
 from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.needed import needed
-
-pytestmark = pytest.mark.no_cover
 
 
 def lineage(world: Any, member: Any) -> list[Any]:

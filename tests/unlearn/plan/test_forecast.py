@@ -13,8 +13,6 @@ from unlearn.plan.cost import equal
 from unlearn.plan.forecast import Arrivals, forecast, stream, sweep
 from unlearn.plan.measured import accuracies
 
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.mark.parametrize(("batch", "points"), [(8, 20_187), (100, 59_545)])
 def test_the_formula_and_the_simulation_stand_side_by_side(batch: int, points: int) -> None:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from unlearn.plan.placement import Profile, choose, choose_within, expected_visits
 
-pytestmark = pytest.mark.no_cover
-
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[Profile, NDArray[np.int64], NDArray[np.bool_]]:

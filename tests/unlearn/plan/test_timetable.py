@@ -2,14 +2,11 @@
 
 from itertools import pairwise, permutations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearn.plan.model import Check, Interim, Task
 from unlearn.plan.passes.timetable import by_urgency, critical_path, timetable
-
-pytestmark = pytest.mark.no_cover
 
 
 @st.composite

@@ -20,8 +20,6 @@ from lineage.training.watching import observe
 from storage.catalogue import tables
 from unlearn.request.lifecycle import accept
 
-pytestmark = pytest.mark.no_cover
-
 EVERY = "SELECT run, segment, step, position, applied FROM exposures"
 
 
