@@ -42,7 +42,7 @@ def tick(call: Call, /, **how: Any) -> None:
 @pass_call
 def watch(call: Call, /, every: float, times: int | None, **how: Any) -> None:
     """Start pending requests whenever they are due, until it is interrupted."""
-    from unlearn.errors import ApprovalError
+    from unlearn.errors import PlanError
 
     answers = []
     for number in islice(count(), times):
@@ -51,7 +51,7 @@ def watch(call: Call, /, every: float, times: int | None, **how: Any) -> None:
         try:
             with call.open() as store:
                 answers.append(_tick(call, store, how))
-        except ApprovalError as error:
+        except PlanError as error:  # it needs approval, or another process carries it out
             click.echo(f"waiting: {error.message}; {error.hint}", err=True)
             continue
         click.echo(answers[-1].why, err=True)

@@ -78,6 +78,20 @@ def test_watch_goes_on_where_a_plan_waits_for_approval(trained, requested):
     assert ticks.err.count("waiting: ") == 2
 
 
+def test_watch_goes_on_while_another_process_carries_out_a_plan(trained, planned, monkeypatch):
+    from unlearn.dispatch import journal
+    from unlearn.errors import PlanError
+
+    def busy(*_):
+        raise PlanError(f"plan {planned} is being applied by another process")
+
+    monkeypatch.setattr(journal, "own", busy)
+    trained("policy", "set", "start=at-once")
+    ticks = trained("watch", "--every", "0.01", "--times", "2", "--on", "debug", "--json")
+    assert ticks.json == []
+    assert ticks.err.count(f"waiting: plan {planned} is being applied") == 2
+
+
 def test_a_plan_explains_a_task_and_draws_itself(trained, planned):
     why = trained.ask("plan", planned, "--why", "replay-1")
     assert (why["id"], why["kind"]) == ("replay-1", "replay")

@@ -21,7 +21,7 @@ def lineage(world: Any, member: Any) -> list[Any]:
 
 
 def test_a_member_is_left_out_where_records_were_and_none_is_left(worlds: ModuleType) -> None:
-    @settings(max_examples=150)
+    @settings(max_examples=300)
     @given(worlds.cases())
     def holds(case: Any) -> None:
         world, affected = case.world, needed(case.world)
