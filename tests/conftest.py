@@ -52,16 +52,6 @@ def data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def schemas() -> Path:
-    """The folder of the published schemas of OpenLineage, which no package has: EXPUNGE_SCHEMAS."""
-    folder = os.environ.get("EXPUNGE_SCHEMAS")
-    if not (folder and Path(folder).is_dir()):
-        at = "openlineage.io/spec/2-0-2/OpenLineage.json"
-        absent("schemas", f"EXPUNGE_SCHEMAS names no folder of the schemas published at {at}")
-    return Path(folder)
-
-
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
     """Undo what the code of an earlier test pinned; torch is never imported for it."""

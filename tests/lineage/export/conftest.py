@@ -20,10 +20,10 @@ def judges(loaded: Callable[[Path], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="session", params=["client", "published"])
 def openlineage(request: pytest.FixtureRequest, judges: ModuleType) -> Any:
-    """Each judge of events: the official client, and the published schemas."""
+    """Each judge of events: the official client, and the published schema."""
     if request.param == "client":
         return judges.ClientOfEvents()
-    return judges.PublishedForEvents(request.getfixturevalue("schemas"))
+    return judges.PublishedForEvents()
 
 
 @pytest.fixture(scope="session", params=["reference", "published"])

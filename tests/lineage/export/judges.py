@@ -1,10 +1,12 @@
-"""Judges of exports: official readers and schemas always, those of OpenLineage where given."""
+"""Judges of exports: official readers, and the schemas that are published."""
 
 import json
 import re
 from collections.abc import Iterator
 from enum import Enum
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -24,8 +26,8 @@ from prov.model import ProvDocument
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-SPEC = "https://openlineage.io/spec"
-CORE = f"{SPEC}/2-0-2/OpenLineage.json"
+CORE = "https://openlineage.io/spec/2-0-2/OpenLineage.json"
+CORE_SHA256 = "69f68bee00b9beac88a87059c0102410e7bb05f3f43c46d02a0409831eceb0d2"
 URIS = ("producer", "schemaURL", "_producer", "_schemaURL")
 FORMATS = {"runId": "uuid", "eventTime": "date-time", **dict.fromkeys(URIS, "uri")}
 FACETS = {
@@ -105,12 +107,14 @@ def _facets(event: Json) -> Iterator[tuple[str, Json]]:
         yield from dataset.get("inputFacets", {}).items()
 
 
-class _BySchemas:
-    """Validates by schemas that refer to each other by their URLs."""
+class _JudgeOfEvents:
+    """Knows the published schema of events, and our own of our facets, which is shipped."""
 
-    def __init__(self, schemas: dict[str, Any]) -> None:
+    def __init__(self) -> None:
+        ours = _read(files("lineage.export") / "schemas" / "openlineage-facets-1-0-0.json")
+        Draft202012Validator.check_schema(ours)
         self.registry = Registry().with_resources(
-            (url, DRAFT202012.create_resource(schema)) for url, schema in schemas.items()
+            (schema["$id"], DRAFT202012.create_resource(schema)) for schema in (_core(), ours)
         )
         self.validator = cache(self._validator)
 
@@ -118,44 +122,36 @@ class _BySchemas:
         checker = Draft202012Validator.FORMAT_CHECKER
         return Draft202012Validator({"$ref": url}, registry=self.registry, format_checker=checker)
 
-
-class ClientOfEvents(_BySchemas):
-    """The official client reads events and writes them alike; our facets have our schema."""
-
-    def __init__(self) -> None:
-        shipped = _shipped()
-        Draft202012Validator.check_schema(shipped)
-        bases = dict.fromkeys(("RunFacet", "DatasetFacet", "InputDatasetFacet"), True)
-        super().__init__({shipped["$id"]: shipped, CORE: {"$defs": bases}})
-
     def check(self, event: Json) -> None:
-        again = Serde.to_json(read(RunEvent, event))
-        if again != Serde.to_json(event):
-            raise ValueError(f"the client writes another event: {again}")
         for name, facet in _facets(event):
             if name.startswith("expunge_"):
                 self.validator(facet["_schemaURL"]).validate(facet)
 
 
-class PublishedForEvents(_BySchemas):
-    """The published schemas of the core and the facets; none is there for input statistics."""
+class ClientOfEvents(_JudgeOfEvents):
+    """The official client reads events, and writes them alike."""
 
-    def __init__(self, folder: Path) -> None:
-        texts = ("OpenLineage-2-0-2", "ParentRunFacet-1-2-0", "DatasetVersionDatasetFacet-1-0-0")
-        core, *facets = (_read(folder / f"{name}.json") for name in texts)
-        known = {schema["$id"]: schema for schema in (core, *facets, _shipped())}
-        # An older facet refers to an older core, of which it takes what did not change.
-        super().__init__({**known, f"{SPEC}/1-0-2/OpenLineage.json": core})
+    def check(self, event: Json) -> None:
+        again = Serde.to_json(read(RunEvent, event))
+        if again != Serde.to_json(event):
+            raise ValueError(f"the client writes another event: {again}")
+        super().check(event)
+
+
+class PublishedForEvents(_JudgeOfEvents):
+    """Events are valid by the published schema; of standard facets it has the base alone."""
 
     def check(self, event: Json) -> None:
         self.validator(f"{CORE}#/$defs/RunEvent").validate(event)
-        for name, facet in _facets(event):
-            if name != "inputStatistics":
-                self.validator(facet["_schemaURL"]).validate(facet)
+        super().check(event)
 
 
-def _shipped() -> Any:
-    return _read(files("lineage.export") / "schemas" / "openlineage-facets-1-0-0.json")
+def _core() -> Any:
+    """The schema of OpenLineage 2-0-2 as published: `querygraph` has a copy, byte for byte."""
+    file = distribution("querygraph").locate_file("querygraph/schemas/OpenLineage-2-0-2.json")
+    text = Path(str(file)).read_bytes()
+    assert sha256(text).hexdigest() == CORE_SHA256
+    return json.loads(text)
 
 
 def _read(path: Traversable) -> Any:
