@@ -5,16 +5,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from storage.catalogue.tables import Base
 from storage.errors import SchemaVersionError
+
+HEAD = "0007"
+"""The newest migration: what the declared tables are."""
+
+VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Where Alembic keeps the migration that a schema is of; it makes the same table."""
 
 # DELETE and not WAL: linked SQLite versions before 3.51.3 can corrupt a WAL database that several
 # connections write. secure_delete: what is erased must not linger in free pages.
@@ -61,26 +83,48 @@ class Catalogue:
 def migrate(engine: Engine) -> None:
     """Bring the schema up to this version, or refuse a store written by a newer one.
 
+    An empty catalogue gets the declared tables at once: the way there would be as long as history.
+
     Raises:
         SchemaVersionError: the store's revision is unknown here.
     """
+    with engine.connect() as connection:
+        if _revision(connection) == HEAD:
+            return
+    with engine.execution_options(expunge_write=True).begin() as connection:
+        found = _revision(connection)
+        if found is None:
+            Base.metadata.create_all(connection, checkfirst=False)
+            VERSION.create(connection)
+            connection.execute(insert(VERSION).values(version_num=HEAD))
+        elif found != HEAD:  # another process may have been first
+            _upgrade(connection, found)
+
+
+def _revision(connection: Connection) -> str | None:
+    """The migration that a schema is of; None: there are no tables yet."""
+    if not inspect(connection).has_table(VERSION.name):
+        return None
+    return connection.scalar(select(VERSION.c.version_num))
+
+
+def _upgrade(connection: Connection, found: str) -> None:
+    # Most processes find the schema as it should be: they are spared the import.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    scripts = ScriptDirectory.from_config(config)
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-        connection.rollback()
-    if found == scripts.get_current_head():
-        return
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found not in known:
         raise SchemaVersionError(
             f"this store's schema is {found!r}, which this version of expunge does not know",
             hint="a newer expunge wrote it: upgrade with `pip install -U expunge`",
             revision=found,
         )
-    with engine.execution_options(expunge_write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

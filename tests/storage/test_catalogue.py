@@ -14,11 +14,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy import Connection, Inspector, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from storage import catalogue as catalogue_package
 from storage.catalogue import Catalogue, migrate
+from storage.catalogue.engine import HEAD, VERSION
 from storage.catalogue.tables import Base, Commitment, ForgetSet, Model, new_id
 from storage.errors import SchemaVersionError
 
@@ -69,10 +70,62 @@ def test_a_pragma_is_in_force_on_readers_and_writers(
             assert opened.execute(text(f"PRAGMA {pragma}")).scalar() == value
 
 
-def test_the_migrated_schema_is_the_declared_one(catalogue: Catalogue) -> None:
+def differences(connection: Connection) -> list[object]:
+    """What Alembic would change to get from the schema that is there to the declared one."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, Base.metadata))
+
+
+def test_a_new_catalogue_has_the_declared_schema(catalogue: Catalogue) -> None:
     with catalogue.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert differences(connection) == []
+
+
+def test_all_migrations_together_make_the_schema_of_a_new_catalogue(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    made = inspect(catalogue.engine)
+    (tmp_path / "old").mkdir()
+    with migrating(tmp_path / "old") as (connection, config):
+        command.upgrade(config, "head")
+        assert differences(connection) == []
+        came = inspect(connection)
+        assert came.get_table_names() == made.get_table_names()
+        for table in made.get_table_names():
+            assert shape(came, table) == shape(made, table)
+        assert connection.execute(select(VERSION)).all() == [(HEAD,)]
+    with catalogue.engine.connect() as connection:
+        assert connection.execute(select(VERSION)).all() == [(HEAD,)]
+
+
+def shape(schema: Inspector, table: str) -> list[object]:
+    """Columns, keys, indexes and constraints of a table, in any order."""
+    columns = [each | {"type": str(each["type"])} for each in schema.get_columns(table)]
+    return [
+        schema.get_pk_constraint(table),
+        *(
+            sorted(map(repr, found))
+            for found in (
+                columns,
+                schema.get_foreign_keys(table),
+                schema.get_unique_constraints(table),
+                schema.get_indexes(table),
+                schema.get_check_constraints(table),
+            )
+        ),
+    ]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0004", "0006"])
+def test_an_older_catalogue_is_brought_up_to_date(tmp_path: Path, revision: str) -> None:
+    with migrating(tmp_path) as (_, config):
+        command.upgrade(config, revision)
+    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    migrate(opened.engine)
+    with opened.engine.connect() as connection:
+        assert differences(connection) == []
+        assert connection.execute(select(VERSION)).all() == [(HEAD,)]
+    opened.close()
 
 
 def test_every_constraint_has_a_name_that_a_later_migration_can_drop(catalogue: Catalogue) -> None:
