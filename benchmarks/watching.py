@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lineage
 from lineage.integrations.torch import observe
-from storage.exposures import Log
+from lineage.training.observed import Observed
 
 RECORDS, FEATURES, WIDTH, BATCH = 100_000, 64, 256, 256
 STEPS, WARM = 4_096, 64
-APPEND, APPEND_P99, SHARE = 5.0, 50.0, 1.0
+NOTE, NOTE_P99, SHARE = 5.0, 50.0, 1.0
 
 
 class Side:
@@ -59,19 +59,19 @@ class Side:
         self.laps.append(((loaded - began) / 1e3, (time.perf_counter_ns() - loaded) / 1e3))
 
 
-class Appending:
-    """``Log.append`` under the clock (µs)."""
+class Noting:
+    """``Observed.draw`` under the clock (µs): a batch is noted by reference."""
 
     def __init__(self) -> None:
         self.laps: list[float] = []
-        append = Log.append
+        draw = Observed.draw
 
-        def timed(log: Log, step: int, records: Any, applied: bool = True) -> None:
+        def timed(run: Observed, records: Any) -> None:
             began = time.perf_counter_ns()
-            append(log, step, records, applied)
+            draw(run, records)
             self.laps.append((time.perf_counter_ns() - began) / 1e3)
 
-        self.timed = patch.object(Log, "append", timed)
+        self.timed = patch.object(Observed, "draw", timed)
 
 
 def again_and_again(loader: Iterable[Any]) -> Iterator[Any]:
@@ -96,9 +96,9 @@ def half(
     store: lineage.Store, data: TensorDataset, ours: Side, own: Side, steps: int
 ) -> dict[str, float]:
     """One side is watched, and the other on its own."""
-    ours.laps, own.laps, appending = [], [], Appending()
+    ours.laps, own.laps, noting = [], [], Noting()
     with (
-        appending.timed,
+        noting.timed,
         observe(store, "rows", "watched", optimizer=ours.optimizer, model=ours.model) as run,
     ):
         watched = again_and_again(run.watch(loader_of(data)))
@@ -113,12 +113,12 @@ def half(
     closing = time.perf_counter() - ended
     return {
         "steps": run.step,
-        **split(ours, own, appending),
+        **split(ours, own, noting),
         **afterwards(run.step, others, closing),
     }
 
 
-def split(ours: Side, own: Side, appending: Appending) -> dict[str, float]:
+def split(ours: Side, own: Side, noting: Noting) -> dict[str, float]:
     """Medians, in microseconds a step."""
     laps = np.array(own.laps[WARM:])
     added = np.array(ours.laps[WARM:]) - laps
@@ -128,8 +128,8 @@ def split(ours: Side, own: Side, appending: Appending) -> dict[str, float]:
         "added_us": float(np.median(added.sum(axis=1))),
         "loading_us": float(loading),
         "learning_us": float(learning),
-        "append_us": float(np.median(appending.laps[WARM:])),
-        "append_p99_us": float(np.percentile(appending.laps[WARM:], 99)),
+        "note_us": float(np.median(noting.laps[WARM:])),
+        "note_p99_us": float(np.percentile(noting.laps[WARM:], 99)),
     }
 
 
@@ -153,10 +153,8 @@ def main() -> None:
     share = 100 * (result["added_us"] + result["background_us"]) / step
     figures = [
         Figure("a step, unwatched", step / 1e3, "ms"),
-        Figure("append 256 records in the loop", result["append_us"], "µs", APPEND),
-        Figure(
-            "append 256 records in the loop, 99 in 100", result["append_p99_us"], "µs", APPEND_P99
-        ),
+        Figure("note 256 records in the loop", result["note_us"], "µs", NOTE),
+        Figure("note 256 records in the loop, 99 in 100", result["note_p99_us"], "µs", NOTE_P99),
         Figure("added to loading", result["loading_us"], "µs"),
         Figure("added to learning", result["learning_us"], "µs"),
         Figure("on another thread", result["background_us"], "µs"),

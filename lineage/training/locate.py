@@ -1,16 +1,17 @@
 """From what a loader hands out to positions: by row, or by the id of a record."""
 
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lineage.data.version import Version
-from lineage.errors import DatasetError
+from lineage.errors import DatasetError, ProgramError
 from lineage.schedule.contract import Positions
 from storage.rows import keys_of, record_digests
+
+Rows = Sequence[int]
+"""Rows of present records, from 0, in order."""
 
 UNKNOWN = -1
 """Where the position of a record would be that the dataset does not hold."""
@@ -42,9 +43,20 @@ class Locator:
         """The number of records."""
         return len(self._positions)
 
-    def rows(self, rows: Sequence[int] | NDArray[np.integer]) -> Positions:
-        """The positions of present records by their row, from 0 (n,)."""
-        found: Positions = self._positions[np.asarray(rows, np.intp)]
+    def rows(self, rows: Rows) -> Positions:
+        """The positions of present records by their row, from 0 (n,).
+
+        Raises:
+            ProgramError: rows are no integers.
+        """
+        try:  # which takes a third of the time that NumPy takes for integers one by one
+            numbers = np.frombuffer(struct.pack(f"{len(rows)}q", *rows), np.int64)
+        except struct.error:
+            raise ProgramError(
+                "the sampler of the loader does not number the items of its dataset",
+                hint="say what names the record of a sample: watch(loader, record='id')",
+            ) from None
+        found: Positions = self._positions[numbers]
         return found
 
     def ids(self, ids: Sequence[object]) -> Positions:
@@ -58,20 +70,3 @@ class Locator:
         found[known] = self._by_key[places[known]]
         found[[each is None for each in ids]] = MISSING
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of present records (n,); as an array they are positions."""
-
-    locator: Locator
-    rows: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, part: slice) -> "Rows":
-        return Rows(self.locator, self.rows[part])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Positions:
-        return self.locator.rows(self.rows)

@@ -20,9 +20,10 @@ from lineage.schedule.contract import Positions
 from lineage.training.contract import Stateful
 from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator, Rows
+from lineage.training.notes import Arrived, Discarded, Opened, Paused, Updated
 from lineage.training.recorder import StoreRecorder
 from lineage.training.team import Team
-from lineage.training.window import Drawn, Window
+from lineage.training.window import Window
 from storage.errors import ExpungeError
 from storage.exposures import File, Log
 
@@ -51,6 +52,7 @@ class Observed:
     def __init__(
         self,
         version: Version,
+        locator: Locator,
         recorder: StoreRecorder,
         log: Log,
         chain: "Chain",
@@ -61,7 +63,7 @@ class Observed:
         read: Mapping[str, Members],
     ) -> None:
         self.id = recorder.run_id
-        self.locator = Locator(version)
+        self.locator = locator
         self._version = version
         self._recorder = recorder
         self._log = log
@@ -71,7 +73,6 @@ class Observed:
         self._team = team
         self._read = read
         self.step = step
-        self._windows: list[Window] = []
         self._kept = step
         self._since = time.perf_counter()
         self._drawn = 0
@@ -102,43 +103,44 @@ class Observed:
     def window(self) -> Window:
         """The window of one more optimizer whose steps are watched."""
         window = Window()
-        self._windows.append(window)
+        self._log.note(Opened(window))
         return window
 
     def draw(self, records: Positions | Rows) -> None:
-        """A batch was handed to the loop: its records, from the locator.
+        """A batch was handed to the loop: its records, from the locator, or their rows.
+
+        The reference is kept, so neither may change any more.
 
         Raises:
             UnknownRecordError: one of them is not known, and that stops training.
         """
-        if not isinstance(records, Rows) and len(records) and records.min() < 0:
+        if isinstance(records, np.ndarray) and len(records) and records.min() < 0:
             records = self._known(records)
         self._drawn += 1
-        batch = Drawn(records)
-        for window in self._windows:
-            window.draw(batch)
+        self._log.note(records)
 
     def discard(self) -> None:
         """Say that the batch drawn last is not learned from, as after a loss that is no number."""
-        for window in self._windows:
-            window.discard()
+        self._log.note(Discarded())
 
-    def update(self, window: Window) -> None:
-        """The optimizer of a window did a step.
+    def gradient(self, arrived: Arrived) -> None:
+        """Gradients arrived."""
+        self._log.note(arrived)
+
+    def update(self, updated: Updated) -> None:
+        """An optimizer did a step.
 
         Raises:
             RunError: no batch was drawn yet, so nobody knows what it learned from.
+            RecordingError: what was drawn before could not be written down.
         """
         if not self._drawn:
             raise RunError(
                 f"run {self.id} did an optimizer step before any watched loader gave it a batch",
                 hint="loop over the loader that watch() returns",
             )
-        lost, learned = window.update()
-        for batch in lost:
-            self._log.append(self.step, batch.records, False)
-        for batch in learned:
-            self._log.append(self.step, batch.records)
+        self._log.check()
+        self._log.note(updated)
         self.step += 1
 
     def checkpoint(self) -> None:
@@ -160,7 +162,7 @@ class Observed:
                 hint="keep one after a step of the optimizer that was given to observe",
             )
         self._broken = True
-        self._pause()
+        self._log.note(Paused())
         parts = self._team.gather(Part(self._log.seal(), self._unknown))
         stop = None
         if self._team.rank == 0:
@@ -195,18 +197,6 @@ class Observed:
         self._recorder.given(self._read)
         self._recorder.unknown(sum(part.unknown for part in parts))
         self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
-
-    def _pause(self) -> None:
-        """Write down what the state has seen, and no update has learned from yet, or ever will.
-
-        Such visits belong to the last step that was done; what waits may be learned later.
-        """
-        waiting = dict.fromkeys(batch for window in self._windows for batch in window.pending)
-        for batch in waiting:
-            if not batch.learned:
-                self._log.append(self.step - 1, batch.records, False)
-        for window in self._windows:
-            window.forget_lost()
 
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self._tracked.items()}

@@ -1,7 +1,8 @@
 """The recordings of runs: drawn while they train, compacted when done, opened to answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import RecordingError
-from storage.exposures import Exposures, File, Kind, Log, compact, merge
+from storage.exposures import Batch, Exposures, File, Kind, Log, compact, merge
 
 
 def begin(session: Session, store: Store, run_id: str | None, *, ordered: bool = True) -> str:
@@ -47,9 +48,10 @@ def open_log(
     store: Store,
     recording_id: str,
     told: Callable[[NDArray[np.uint32]], object] = lambda records: None,
+    read: Callable[[Any], Iterable[Batch]] = lambda batch: (batch,),
 ) -> Log:
     """A log that goes on where the recording ends."""
-    return Log(store.objects, _next_batch(store, recording_id), told)
+    return Log(store.objects, _next_batch(store, recording_id), told, read)
 
 
 def merged(

@@ -29,6 +29,7 @@ from lineage.training.execute import claimed, open_inputs, record_environment, s
 from lineage.training.given import members_of
 from lineage.training.locate import Locator
 from lineage.training.model import find_version
+from lineage.training.notes import Reader
 from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
@@ -143,10 +144,14 @@ def _watched(
     ).digest
     chain = Chain(version, start.consumed)
     told = chain.add if team.size == 1 else _untold
-    with closing(recording.open_log(store, drawn, told)) as log:
+    locator = Locator(version)
+    reader = Reader(locator, start.step)
+    with closing(recording.open_log(store, drawn, told, reader.read)) as log:
         recorder = StoreRecorder(store, run_id, environment, inputs, log)
         read = _READ[store.path]
-        run = Observed(version, recorder, log, chain, tracked, watch, team, start.step, read)
+        run = Observed(
+            version, locator, recorder, log, chain, tracked, watch, team, start.step, read
+        )
         yield run
         if run.unkept:
             run.checkpoint()

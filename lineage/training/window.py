@@ -9,14 +9,14 @@ may name a step too many, never one too few.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.exposures.log import Records
+from lineage.schedule.contract import Positions
 
 
 @dataclass(slots=True, eq=False)
 class Drawn:
     """A batch that was handed to the loop; all windows share it."""
 
-    records: Records
+    records: Positions
     learned: bool = False
 
 
@@ -29,11 +29,6 @@ class Window:
         self._kept: set[Drawn] = set()
         self._lost: set[Drawn] = set()
         self._last: Sequence[Drawn] = ()
-
-    @property
-    def holds(self) -> bool:
-        """Whether gradients of some batch have been collected since the last update."""
-        return bool(self._held)
 
     @property
     def pending(self) -> Sequence[Drawn]:

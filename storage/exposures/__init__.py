@@ -8,7 +8,7 @@ A *batch* here is what was drawn at once: an optimizer step has one, or several 
 
 from storage.exposures.compaction import compact
 from storage.exposures.files import File, Kind
-from storage.exposures.log import Log, merge
+from storage.exposures.log import Batch, Log, merge
 from storage.exposures.reading import Batches, Exposures, Found
 
-__all__ = ["Batches", "Exposures", "File", "Found", "Kind", "Log", "compact", "merge"]
+__all__ = ["Batch", "Batches", "Exposures", "File", "Found", "Kind", "Log", "compact", "merge"]

@@ -68,6 +68,11 @@ _SCHEMAS: dict[Kind, pa.Schema] = {
 }
 
 
+def _compression(kind: Kind, column: str) -> str:
+    """Records in the order of a log are too irregular to be compressed further."""
+    return "none" if (kind, column) == (Kind.LOG, "record") else "zstd"
+
+
 class Writer:
     """Writes one file of a kind at a path, a row group a call; it may have its first columns only.
 
@@ -79,8 +84,10 @@ class Writer:
         self._writer = pq.ParquetWriter(
             path,
             self._schema,
-            compression="zstd",
-            compression_level=3,
+            compression={name: _compression(kind, name) for name in self._schema.names},
+            compression_level={
+                name: 3 for name in self._schema.names if _compression(kind, name) == "zstd"
+            },
             use_dictionary=False,
             column_encoding={
                 name: encoding

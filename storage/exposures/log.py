@@ -5,7 +5,7 @@ for what it appended to be made durable.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from operator import itemgetter
@@ -39,14 +39,16 @@ class Records(Protocol):
     def __getitem__(self, part: slice, /) -> Any: ...
 
 
-_Batch = tuple[int, Records, bool]
+Batch = tuple[int, Records, bool]
+"""The step of a batch, its records, and whether the step's update learned from it."""
 
 
 class Log:
     """Appends batches, and seals what was appended as one durable object after the other.
 
     ``first_batch`` numbers the first batch. ``told`` is called on the thread, with the records of
-    consecutive batches that are written. Close it: until then its thread runs.
+    consecutive batches that are written. ``read`` is called on it too: it makes batches of what was
+    noted. Close the log: until then its thread runs.
     """
 
     def __init__(
@@ -54,10 +56,13 @@ class Log:
         objects: Objects,
         first_batch: int = 0,
         told: Callable[[NDArray[np.uint32]], object] = lambda records: None,
+        read: Callable[[Any], Iterable[Batch]] = lambda batch: (batch,),
     ) -> None:
         self._objects = objects
         self._told = told
-        self._waiting: deque[_Batch | Future[File | None] | None] = deque()
+        self._read = read
+        self._waiting: deque[Any] = deque()
+        self.note: Callable[[Any], None] = self._waiting.append
         self._awake = Event()
         self._failure: Exception | None = None
         self._draft = _Draft(objects, first_batch, told)
@@ -72,9 +77,17 @@ class Log:
         Raises:
             RecordingError: an earlier batch could not be written, or the log is closed.
         """
+        self.check()
+        self.note((step, records, applied))
+
+    def check(self) -> None:
+        """Make sure that what was noted up to here could be written, as far as is known by now.
+
+        Raises:
+            RecordingError: it could not, or the log is closed.
+        """
         if self._failure is not None:
             raise self._failure
-        self._waiting.append((step, records, applied))
 
     def seal(self) -> File | None:
         """Make all that was appended since the last time durable; None where nothing was.
@@ -83,16 +96,15 @@ class Log:
             RecordingError: something could not be written, and nothing new is durable; or the log
                 is closed.
         """
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         done: Future[File | None] = Future()
-        self._waiting.append(done)
+        self.note(done)
         self._awake.set()
         return done.result()
 
     def close(self) -> None:
         """End the thread; what was not sealed is dropped."""
-        self._waiting.append(None)
+        self.note(None)
         self._awake.set()
         self._thread.join()
         self._draft.drop()
@@ -113,11 +125,12 @@ class Log:
                 elif self._failure is None:
                     self._add(item)
 
-    def _add(self, batch: _Batch) -> None:
+    def _add(self, note: Any) -> None:
         try:
-            self._draft.add(*batch)
+            for batch in self._read(note):
+                self._draft.add(*batch)
         except FAULTS as error:
-            self._failure = _unwritten(batch[0], error)
+            self._failure = _unwritten(self._draft.last_step, error)
 
     def _finish(self, done: "Future[File | None]") -> None:
         if self._failure is None:
@@ -139,7 +152,7 @@ class _Draft:
     ) -> None:
         self._objects = objects
         self._told = told
-        self._gathered: list[_Batch] = []
+        self._gathered: list[Batch] = []
         self._pending = 0
         self._path: Path | None = None
         self._writer: Writer | None = None
@@ -218,7 +231,7 @@ def merge(
     Raises:
         CorruptObjectError: a log is missing or damaged.
     """
-    drawn: list[_Batch] = []
+    drawn: list[Batch] = []
     for log in logs:
         for piece in pieces(objects.open(log.object)):
             batches = np.split(piece.records, np.cumsum(piece.sizes)[:-1])

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
 
 from lineage.errors import ProgramError
 from lineage.schedule.contract import Positions
@@ -68,7 +68,7 @@ def noted(
     if loader.num_workers or streams or record is not None or loader.batch_sampler is None:
         return noting(loader, locator, record)
     _check_countable(loader, locator)
-    return Listed(loader, locator)
+    return Listed(loader)
 
 
 class Listed:
@@ -78,16 +78,18 @@ class Listed:
     in another process, where the list, the dataset and the order of batches may be others by then.
     """
 
-    def __init__(self, loader: DataLoader[Any], locator: Locator) -> None:
-        self._lists = _Lists(loader.batch_sampler, _by_row(loader.dataset))
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        names = _by_row(loader.dataset)
+        if names is _same and not _made_afresh(loader):
+            names = _copied
+        self._lists = _Lists(loader.batch_sampler, names)
         self._loader = changed(loader, batch_sampler=self._lists)
-        self._locator = locator
 
     def __iter__(self) -> Iterator[tuple[Rows, Any]]:
         batches = iter(self._loader)
         drawn = self._lists.drawn
         for batch in batches:
-            yield Rows(self._locator, drawn.popleft()), batch
+            yield drawn.popleft(), batch
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -102,7 +104,7 @@ class _Lists:
     def __init__(self, batches: Any, names: "Names") -> None:
         self._batches = batches
         self._names = names
-        self.drawn: deque[Sequence[Any]] = deque()
+        self.drawn: deque[Rows] = deque()
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
         self.drawn = deque()
@@ -115,10 +117,10 @@ class _Lists:
         return getattr(self._batches, name)
 
     def _kept(
-        self, batches: Iterator[Sequence[Any]], drawn: deque[Sequence[Any]]
+        self, batches: Iterator[Sequence[Any]], drawn: deque[Rows]
     ) -> Iterator[Sequence[Any]]:
         for indexes in batches:
-            drawn.append(tuple(self._names(indexes, ())))  # a sampler may use its list again
+            drawn.append(self._names(indexes, ()))
             yield indexes
 
 
@@ -244,6 +246,17 @@ def _by_row(dataset: Any) -> Names:
 
 def _same(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:
     return indexes
+
+
+def _copied(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:
+    return tuple(indexes)
+
+
+def _made_afresh(loader: DataLoader[Any]) -> bool:
+    """Whether nothing but the loader ever has the list of a batch in its hands."""
+    return type(loader.batch_sampler) is BatchSampler and not hasattr(
+        loader.dataset, "__getitems__"
+    )
 
 
 def _through(

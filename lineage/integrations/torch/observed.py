@@ -18,6 +18,7 @@ from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.noting import Name, Watched, noted
 from lineage.store import Store
 from lineage.training.contract import Stateful
+from lineage.training.notes import Arrived, Updated
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.watching import observe as observe_loop
 from lineage.training.watching import restore as restore_state
@@ -157,10 +158,14 @@ class Gradients:
 
     def __init__(self, run: Observed, optimizer: Optimizer, hooks: ExitStack) -> None:
         self._run = run
-        self._window = run.window()
+        window = run.window()
+        # Made once: a loop waits for every object that is made in it.
+        self._added, self._afresh = Arrived(window, afresh=False), Arrived(window, afresh=True)
+        self._updated = Updated(window)
         self._optimizer = optimizer
         self._hooks = hooks
         self._waiting: list[RemovableHandle] = []
+        self._holds = False
         self._depth = 0
         for parameter in self._parameters():
             if parameter.requires_grad:
@@ -184,7 +189,8 @@ class Gradients:
             self._waiting.clear()
             told = _hooked(parameter, self._arrived)
             self._hooks.callback(told.remove)
-            self._window.gradient(afresh=False)
+            self._holds = True
+            self._run.gradient(self._added)
 
     def _arrived(self, parameter: Tensor, _gradient: Tensor) -> None:
         """A gradient came, and is not added yet to what the parameter has.
@@ -193,12 +199,13 @@ class Gradients:
         that computes gradients itself, by a closure, has made use of them before.
         """
         gone = (
-            self._window.holds
+            self._holds
             and not self._depth
             and parameter.grad is None
             and all(each.grad is None for each in self._parameters())
         )
-        self._window.gradient(afresh=gone)
+        self._holds = True
+        self._run.gradient(self._afresh if gone else self._added)
 
     def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         """A step begins; an optimizer that extends another one begins a second inside it."""
@@ -207,7 +214,8 @@ class Gradients:
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
         if not self._depth:
-            self._run.update(self._window)
+            self._holds = False
+            self._run.update(self._updated)
 
 
 def _hooked(parameter: Tensor, hook: Callable[[Tensor, Tensor], None]) -> RemovableHandle:

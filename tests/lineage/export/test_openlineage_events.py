@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import example, given, settings
 
 from lineage.export.openlineage import events, run_uuid
 from lineage.training.execute import execute
+from lineage.training.notes import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -283,7 +283,7 @@ def test_an_incomplete_observed_run_says_so(
         for ids in (["record-0001", "nobody"], ["nobody"], ["record-0002", "record-0003"]):
             window = run.window()
             run.draw(run.locator.ids(ids))
-            run.update(window)
+            run.update(Updated(window))
     found = told(store, run.id, with_steps=True)
     for event in found:
         openlineage.check(event)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from lineage.provenance.batch import batch_at
 from lineage.training.ensemble import Recipe
+from lineage.training.notes import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -132,9 +133,9 @@ def test_what_no_update_followed_is_shown_as_not_applied(
         for rows, kept in (([3, 1], False), ([7, 0, 2], False), ([5], True)):
             run.draw(run.locator.rows(rows))
             if not kept:
-                window.discard()
+                run.discard()
             if rows != [7, 0, 2]:
-                run.update(window)
+                run.update(Updated(window))
     lost, mixed = every(store, run.id, 2)
     assert (lost.state, mixed.state, lost.ordered) == ("without-effect", "executed", False)
     assert [(each.position, each.applied) for each in lost.records] == [(1, False), (3, False)]

@@ -18,6 +18,7 @@ from lineage.errors import (
     UnknownRecordError,
 )
 from lineage.training.execute import execute
+from lineage.training.notes import Updated
 from lineage.training.observed import Observed, Watch
 from lineage.training.recording import open_recording
 from lineage.training.watching import INTERACTIVE, observe, restore
@@ -63,7 +64,7 @@ def step(run: Observed, rows: list[int] | None = None, ids: list[Any] | None = N
     found = run.locator.rows(rows) if ids is None else run.locator.ids(ids)
     window = run.window()
     run.draw(found)
-    run.update(window)
+    run.update(Updated(window))
 
 
 def live(run: Observed, keep: tuple[int, ...] = (), order: list[list[int]] = ORDER) -> None:
@@ -195,7 +196,7 @@ def test_a_checkpoint_comes_after_a_step(watching: Any) -> None:
 
 
 def no_batch(run: Observed) -> None:
-    run.update(run.window())
+    run.update(Updated(run.window()))
 
 
 def test_a_loop_that_does_nothing_trains_nothing(store: Any, watching: Any) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from lineage.errors import RunError
 from lineage.schedule import Records
+from lineage.training.locate import Locator
+from lineage.training.notes import Arrived, Reader, Updated
 from lineage.training.observed import Observed, Watch
 from lineage.training.team import Alone
 from lineage.training.window import Drawn, Window
@@ -24,7 +26,7 @@ class Diary:
     Its records are letters, each a batch of its own; nothing reaches a store.
     """
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: int = 0, optimizers: int = 2) -> None:
         self.entries: list[tuple[int, str, bool]] = []
         positions = np.arange(len(LETTERS))
         keys = positions.astype(np.uint64)
@@ -32,13 +34,17 @@ class Diary:
         version: Any = SimpleNamespace(present=SimpleNamespace(records=records), salt=bytes(16))
         told = dict.fromkeys(("given", "publish", "unknown"), lambda *about: None)
         recorder: Any = SimpleNamespace(run_id="run-0", **told)
-        log: Any = SimpleNamespace(append=self._append, seal=lambda: None)
+        locator = Locator(version)
+        self._reader = Reader(locator, step)
+        log: Any = SimpleNamespace(note=self._note, check=lambda: None, seal=lambda: None)
         chain: Any = SimpleNamespace(link=lambda: "")
-        self.run = Observed(version, recorder, log, chain, {}, Watch(), Alone(), step, {})
-        self.windows: list[Window] = [self.run.window(), self.run.window()]
+        about = (log, chain, {}, Watch(), Alone(), step, {})
+        self.run = Observed(version, locator, recorder, *about)
+        self.windows = [self.run.window() for _ in range(optimizers)]
 
-    def _append(self, step: int, records: Any, applied: bool = True) -> None:
-        self.entries.append((step, LETTERS[records.item()], applied))
+    def _note(self, note: Any) -> None:
+        for step, records, applied in self._reader.read(note):
+            self.entries.append((step, LETTERS[records[0]], applied))
 
     def live(self, *events: str) -> list[tuple[int, str, bool]]:
         """Live through events (a letter is a batch that is drawn); what was written down then.
@@ -49,9 +55,9 @@ class Diary:
         for event in events:
             match event:
                 case "gradient" | "afresh":
-                    self.windows[0].gradient(afresh=event == "afresh")
+                    self.run.gradient(Arrived(self.windows[0], afresh=event == "afresh"))
                 case "update" | "second":
-                    self.run.update(self.windows[event == "second"])
+                    self.run.update(Updated(self.windows[event == "second"]))
                 case "discard" | "checkpoint":
                     getattr(self.run, event)()
                 case letter:
@@ -160,9 +166,8 @@ def test_what_is_pending_when_the_state_is_kept_was_seen_by_the_step_before(diar
     assert diary.live("checkpoint") == []
 
 
-def test_what_is_lost_when_the_state_is_kept_is_not_mentioned_again(diary: Diary) -> None:
-    diary.windows.pop()
-    diary.run._windows.pop()
+def test_what_is_lost_when_the_state_is_kept_is_not_mentioned_again() -> None:
+    diary = Diary(optimizers=1)
     diary.live("a", "gradient", "update")
     lost = diary.live("b", "discard", "c", "gradient", "d", "afresh", "checkpoint")
     assert lost == [(0, "b", False), (0, "c", False), (0, "d", False)]
@@ -204,7 +209,7 @@ def test_every_batch_is_learned_by_the_next_update_or_lost_before_it(
         batches = {}
         for place, event in enumerate(events):
             if event == "draw":
-                batches[place] = Drawn([place])
+                batches[place] = Drawn(np.array([place]))
                 window.draw(batches[place])
             elif event == "discard":
                 window.discard()

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from lineage.integrations.torch.noting import Watched
 from lineage.schedule import Records
+from lineage.training.locate import Locator
+from lineage.training.notes import Arrived, Reader, Updated
 from lineage.training.observed import Observed, Watch
 from lineage.training.team import Alone
 
@@ -19,18 +21,22 @@ BATCHES = 40
 def observed(written: list[tuple[int, int, bool]]) -> Observed:
     """A watched loop over batches of one record each, which writes no further than a list."""
 
-    def append(step: int, records: Any, applied: bool = True) -> None:
-        written.append((step, records.item(), applied))
-
     positions = np.arange(BATCHES)
     keys = positions.astype(np.uint64)
     records = Records(positions, keys, keys, lambda rows: [])
     version: Any = SimpleNamespace(present=SimpleNamespace(records=records), salt=bytes(16))
     told = dict.fromkeys(("given", "publish", "unknown"), lambda *about: None)
     recorder: Any = SimpleNamespace(run_id="run-0", **told)
-    log: Any = SimpleNamespace(append=append, seal=lambda: None)
+    locator = Locator(version)
+    reader = Reader(locator, 0)
+
+    def note(note: Any) -> None:
+        for step, drawn, applied in reader.read(note):
+            written.append((step, drawn.item(), applied))
+
+    log: Any = SimpleNamespace(note=note, check=lambda: None, seal=lambda: None)
     chain: Any = SimpleNamespace(link=lambda: "")
-    return Observed(version, recorder, log, chain, {}, Watch(), Alone(), 0, {})
+    return Observed(version, locator, recorder, log, chain, {}, Watch(), Alone(), 0, {})
 
 
 class Loop:
@@ -47,6 +53,7 @@ class Loop:
         self.windows = [self.run.window(), self.run.window()]
         self.inside: list[set[int] | None] = [None, None]
         self.used = [False, False]
+        self.holds = [False, False]
         self.truth: dict[int, set[int]] = {}
         self.ahead, self.late = ahead, late
         self.batch: int | None = None
@@ -80,8 +87,9 @@ class Loop:
         for each in optimizers or (0, 1):
             if self.used[each]:
                 self.inside[each], self.used[each] = None, False
-            gone = self.windows[each].holds and self.inside[each] is None
-            self.windows[each].gradient(afresh=gone)
+            gone = self.holds[each] and self.inside[each] is None
+            self.run.gradient(Arrived(self.windows[each], afresh=gone))
+            self.holds[each] = True
             assert self.batch is not None
             self.inside[each] = (self.inside[each] or set()) | {self.batch}
 
@@ -94,7 +102,8 @@ class Loop:
             self.fetch()
         for each in optimizers or (0,):
             self.truth[self.run.step] = self.inside[each] or set()
-            self.run.update(self.windows[each])
+            self.run.update(Updated(self.windows[each]))
+            self.holds[each] = False
             self.used[each] = True
 
     def keep(self) -> None:

@@ -15,6 +15,7 @@ from lineage.provenance import exposure
 from lineage.provenance.sql import visits
 from lineage.training.ensemble import Recipe
 from lineage.training.execute import execute
+from lineage.training.notes import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -144,7 +145,7 @@ def watched(store: Any, drawn: list[tuple[list[int], bool]]) -> str:
             if not learned:
                 run.discard()
                 run.draw(run.locator.rows([0]))
-            run.update(window)
+            run.update(Updated(window))
             if run.step == 2:
                 run.checkpoint()
         return str(run.id)
