@@ -18,10 +18,10 @@ from report import Figure, finish
 
 from unlearn.plan.coalescing import AtOnce, LatestStart, Pending, Work
 from unlearn.plan.cost import batch_visits, equal, sequential_visits
-from unlearn.plan.forecast import Arrivals, stream
-from unlearn.plan.placement import Profile, choose
-from unlearn.plan.serving import least_visits, serve
-from unlearn.plan.simulation import simulated_visits
+from unlearn.plan.forecast.placement import Profile, choose
+from unlearn.plan.forecast.serving import least_visits, serve
+from unlearn.plan.forecast.simulation import simulated_visits
+from unlearn.plan.forecast.stream import Arrivals, stream
 
 EPOCHS = 10
 TOPOLOGIES = ((60_000, 20, 1, 8), (60_000, 20, 4, 100), (1_000_000, 1_000, 4, 10_000))

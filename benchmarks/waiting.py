@@ -26,9 +26,9 @@ from lineage.data.dataset import head
 from lineage.schedule import Division, Risk, Selection
 from lineage.schedule.risk import thresholds_of
 from lineage.schedule.sliced import stage_epochs
-from unlearn.plan.coalescing import AtOnce, LatestStart, Pending, Policy, Work
+from unlearn.plan.coalescing import AtOnce, LatestStart, Pending, Rule, Work
 from unlearn.plan.cost import Topology
-from unlearn.plan.serving import serve
+from unlearn.plan.forecast.serving import serve
 
 REQUESTS, DAYS, DEADLINE, DRAWS = 100, 60, 30, 200
 EPOCHS, SLICES, SIZES = 10, 4, (37, 1, 1, 1)
@@ -65,7 +65,7 @@ def divided(records: Selection, risk: Floats | None) -> tuple[Topology, NDArray[
 
 
 def visits(
-    topology: Topology, cells: NDArray[np.int64], hazard: Floats, policy: Policy
+    topology: Topology, cells: NDArray[np.int64], hazard: Floats, policy: Rule
 ) -> Iterator[float]:
     """Visits recomputed in each of some draws of the requests; cells stay as large as they are."""
     left = topology.left

@@ -41,8 +41,9 @@ def _parsed(path: Path) -> ast.Module:
 
 def _nodes(*folders: str) -> Iterator[tuple[str, ast.AST]]:
     for path in _sources(*folders):
+        name = _named(path)
         for node in ast.walk(_parsed(path)):
-            yield f"{_named(path)}:{getattr(node, 'lineno', 0)}", node
+            yield f"{name}:{getattr(node, 'lineno', 0)}", node
 
 
 def _imported(node: ast.AST) -> set[str]:

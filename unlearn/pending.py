@@ -10,8 +10,16 @@ from sqlalchemy.orm import Session
 from lineage.store import Store
 from storage.catalogue import tables
 from unlearn.errors import StalePlanError
-from unlearn.plan.coalescing import AtOnce, Decision, LatestStart, MaximumBatch, Pending, due, needs
-from unlearn.plan.coalescing import Policy as Rule
+from unlearn.plan.coalescing import (
+    AtOnce,
+    Decision,
+    LatestStart,
+    MaximumBatch,
+    Pending,
+    Rule,
+    due,
+    needs,
+)
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import draft, make_plan

@@ -11,9 +11,9 @@ from storage import ledger
 from storage.catalogue import tables
 from unlearn.erase import destroy
 from unlearn.errors import PlanError
-from unlearn.plan.exposed import Exposed, exposed
+from unlearn.plan.forecast.exposed import Exposed, exposed
+from unlearn.plan.forecast.placement import choose, choose_within, expected_visits
 from unlearn.plan.model import Plan
-from unlearn.plan.placement import choose, choose_within, expected_visits
 
 RESTART = "where some records' forgetting would begin"
 

@@ -18,9 +18,9 @@ from unlearn.audit import verify_plan
 from unlearn.dispatch.drive import apply
 from unlearn.erase import sweep
 from unlearn.errors import PlanError
-from unlearn.plan.exposed import exposed
+from unlearn.plan.forecast.exposed import exposed
+from unlearn.plan.forecast.run import forecast_run
 from unlearn.plan.planner import draft, make_plan
-from unlearn.plan.run_forecast import forecast_run
 from unlearn.request.lifecycle import accept, cancel
 from unlearn.thinning import thin
 

@@ -10,8 +10,8 @@ import click
 from unlearn.cli.call import Call, Verb, pass_call
 
 if TYPE_CHECKING:
-    from unlearn.plan.coalescing import Policy
-    from unlearn.plan.forecast import Arrivals, Forecast
+    from unlearn.plan.coalescing import Rule
+    from unlearn.plan.forecast.stream import Arrivals, Forecast
 
 COUNT = click.IntRange(min=1)
 POLICIES = ("latest-start", "at-once", "batch")
@@ -65,7 +65,7 @@ def forecast(call: Call, /, run_id: str | None, records: int | None, **how: Any)
 
 
 def _of_run(call: Call, run_id: str) -> None:
-    from unlearn.plan.run_forecast import forecast_run
+    from unlearn.plan.forecast.run import forecast_run
 
     with call.open() as store:
         call.out.one(forecast_run(store, run_id))
@@ -80,8 +80,8 @@ def _of_topologies(
     metric: str | None,
     **how: Any,
 ) -> None:
-    from unlearn.plan.forecast import sweep
-    from unlearn.plan.measured import accuracies
+    from unlearn.plan.forecast.measured import accuracies
+    from unlearn.plan.forecast.stream import sweep
 
     found = [_forecast(*each, **how) for each in product(shards, slices)]
     measured: dict[tuple[int, int], float] = {}
@@ -107,7 +107,7 @@ def _forecast(
     checkpoint_bytes: int | None,
     **stream: Any,
 ) -> "Forecast":
-    from unlearn.plan.forecast import forecast as foresee
+    from unlearn.plan.forecast.stream import forecast as foresee
 
     return foresee(
         records,
@@ -132,9 +132,9 @@ def _arrivals(
     workers: int,
 ) -> "Arrivals":
     from unlearn.plan.coalescing import AtOnce, LatestStart, MaximumBatch
-    from unlearn.plan.forecast import Arrivals
+    from unlearn.plan.forecast.stream import Arrivals
 
-    policies: dict[str, Policy] = {
+    policies: dict[str, Rule] = {
         "latest-start": LatestStart(),
         "at-once": AtOnce(),
         "batch": MaximumBatch(batch),

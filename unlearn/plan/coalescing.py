@@ -64,7 +64,7 @@ class MaximumBatch:
     safety: float = 1.5
 
 
-Policy = AtOnce | LatestStart | MaximumBatch
+Rule = AtOnce | LatestStart | MaximumBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +80,30 @@ class Decision:
     why: str
 
 
-def due(pending: Sequence[Pending], now: float, policy: Policy, workers: int = 1) -> Decision:
+def due(pending: Sequence[Pending], now: float, rule: Rule, workers: int = 1) -> Decision:
     """What to start now, on so many workers, and when to ask again.
 
-    What is started is done by the earliest deadline, with the policy's safety, if anything can be.
+    What is started is done by the earliest deadline, with the rule's safety, if anything can be.
     """
     waiting = sorted(pending, key=lambda each: (each.deadline, each.id))
     if not waiting:
         return Decision((), None, "nothing is pending")
-    if isinstance(policy, AtOnce):
+    if isinstance(rule, AtOnce):
         return Decision(tuple(each.id for each in waiting), None, "nothing waits")
     first = waiting[0]
-    span = policy.safety * duration(merged(waiting).values(), workers)
-    if isinstance(policy, MaximumBatch) and len(waiting) >= policy.size:
-        why = f"{len(waiting)} requests make a batch of {policy.size}"
+    span = rule.safety * duration(merged(waiting).values(), workers)
+    if isinstance(rule, MaximumBatch) and len(waiting) >= rule.size:
+        why = f"{len(waiting)} requests make a batch of {rule.size}"
     elif now < first.deadline - span:
         why = f"everything pending can wait for {first.id}"
         return Decision((), first.deadline - span, why)
     else:
         why = f"{first.id} can wait no longer"
-    chosen = _chosen(waiting, now, policy, span, workers)
+    chosen = _chosen(waiting, now, rule, span, workers)
     left = [each for each in waiting if each.id not in chosen]
     again = None
     if left:
-        rest = policy.safety * duration(merged(left).values(), workers)
+        rest = rule.safety * duration(merged(left).values(), workers)
         again = left[0].deadline - rest
     return Decision(tuple(each.id for each in waiting if each.id in chosen), again, why)
 
@@ -142,7 +142,7 @@ def _longest(chains: int, total: float, longest: float, workers: int) -> float:
 def _chosen(
     waiting: Sequence[Pending],
     now: float,
-    policy: LatestStart | MaximumBatch,
+    rule: LatestStart | MaximumBatch,
     span: float,
     workers: int,
 ) -> set[str]:
@@ -150,19 +150,19 @@ def _chosen(
 
     Nobody joins who would make the most urgent late.
     """
-    batch = _Batch(workers, (waiting[0].deadline - now + MOMENT) / policy.safety)
+    batch = _Batch(workers, (waiting[0].deadline - now + MOMENT) / rule.safety)
     batch.add(waiting[0])
-    until = now + 2 * span if isinstance(policy, LatestStart) else inf
+    until = now + 2 * span if isinstance(rule, LatestStart) else inf
     others = []
     for each in waiting[1:]:
         if each.deadline <= until and batch.has_time_for(each):
             batch.add(each)
         else:
             others.append((each.visits, each))
-    if isinstance(policy, LatestStart):
+    if isinstance(rule, LatestStart):
         for visits, each in sorted(others, key=itemgetter(0)):
             added = batch.visits_added(each)
-            if (not added or added < policy.pull * visits) and batch.has_time_for(each):
+            if (not added or added < rule.pull * visits) and batch.has_time_for(each):
                 batch.add(each)
     return batch.ids
 

@@ -16,15 +16,15 @@ from unlearn.plan.coalescing import (
     LatestStart,
     MaximumBatch,
     Pending,
-    Policy,
+    Rule,
     Work,
     due,
     duration,
     merged,
     needs,
 )
+from unlearn.plan.forecast.serving import Start, least_visits, serve
 from unlearn.plan.planner import draft
-from unlearn.plan.serving import Start, least_visits, serve
 from unlearn.request.lifecycle import accept
 
 SHORT = 2**-10
@@ -121,7 +121,7 @@ def crowds(draw: st.DrawFn) -> tuple[list[Pending], int]:
     ], workers
 
 
-POLICIES: tuple[Policy, ...] = (
+POLICIES: tuple[Rule, ...] = (
     AtOnce(),
     MaximumBatch(3),
     MaximumBatch(1_000),
@@ -131,7 +131,7 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
-def assert_served_in_time(crowd: tuple[list[Pending], int], policy: Policy) -> None:
+def assert_served_in_time(crowd: tuple[list[Pending], int], policy: Rule) -> None:
     stream, workers = crowd
     starts = serve(stream, policy, workers)
     done = [each.id for start in starts for each in start.requests]
@@ -149,7 +149,7 @@ def assert_served_in_time(crowd: tuple[list[Pending], int], policy: Policy) -> N
 @settings(max_examples=120)
 @given(crowds(), st.sampled_from(POLICIES))
 def test_every_request_is_served_once_and_before_its_deadline(
-    crowd: tuple[list[Pending], int], policy: Policy
+    crowd: tuple[list[Pending], int], policy: Rule
 ) -> None:
     assert_served_in_time(crowd, policy)
 
@@ -158,13 +158,13 @@ def test_every_request_is_served_once_and_before_its_deadline(
 @settings(max_examples=5_000)
 @given(crowds(), st.sampled_from(POLICIES))
 def test_every_request_of_many_crowds_is_served_once_and_before_its_deadline(
-    crowd: tuple[list[Pending], int], policy: Policy
+    crowd: tuple[list[Pending], int], policy: Rule
 ) -> None:
     assert_served_in_time(crowd, policy)
 
 
 def asked_at_every_moment(
-    requests: Sequence[Pending], policy: Policy, workers: int
+    requests: Sequence[Pending], policy: Rule, workers: int
 ) -> list[tuple[float, set[str]]]:
     """Serve by asking at every arrival, every end and every moment that an answer named."""
     left, now, starts = {each.id: each for each in requests}, -inf, []
@@ -184,7 +184,7 @@ def asked_at_every_moment(
 @settings(max_examples=80)
 @given(crowds(), st.sampled_from(POLICIES))
 def test_moments_that_cannot_matter_are_passed_over(
-    crowd: tuple[list[Pending], int], policy: Policy
+    crowd: tuple[list[Pending], int], policy: Rule
 ) -> None:
     stream, workers = crowd
     served = serve(stream, policy, workers)
@@ -254,7 +254,7 @@ def test_other_policies_start_all_that_wait() -> None:
 
 
 @pytest.mark.parametrize("policy", [LatestStart(pull=1), MaximumBatch(2)])
-def test_nobody_joins_who_would_make_the_most_urgent_late(policy: Policy) -> None:
+def test_nobody_joins_who_would_make_the_most_urgent_late(policy: Rule) -> None:
     """Something long arrives just before the latest start, or when it is too late already."""
     urgent = Pending("urgent", 0, 100, {"a": Work(1, 10)})
     long = Pending("long", 84, 900, {"a": Work(1, 90)})

@@ -32,7 +32,7 @@ from unlearn.plan.cost import (
     sequential_visits,
     slicing_share,
 )
-from unlearn.plan.simulation import simulated_visits
+from unlearn.plan.forecast.simulation import simulated_visits
 
 SALT = bytes(range(32))
 EPOCHS = 10

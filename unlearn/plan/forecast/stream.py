@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import InvalidInputError
-from unlearn.plan.coalescing import LatestStart, Pending, Policy, Work
+from unlearn.plan.coalescing import LatestStart, Pending, Rule, Work
 from unlearn.plan.cost import Topology, batch_visits, equal, pareto, sequential_visits
-from unlearn.plan.serving import Start, serve
-from unlearn.plan.simulation import Estimate, simulated_visits
+from unlearn.plan.forecast.serving import Start, serve
+from unlearn.plan.forecast.simulation import Estimate, simulated_visits
 
 DAY = 86_400.0
 DRAWS = 16
@@ -28,7 +28,7 @@ MOST = 1_000_000
 """How many requests a stream may have."""
 
 WAITING = LatestStart()
-"""The policy where none is named."""
+"""The rule where none is named."""
 
 
 class _Answer(BaseModel):
@@ -45,7 +45,7 @@ class Arrivals:
     rate: float
     deadline: float
     days: float
-    policy: Policy = WAITING
+    rule: Rule = WAITING
     workers: int = 1
 
 
@@ -192,7 +192,7 @@ def sweep(
 def stream(
     topology: Topology, arrivals: Arrivals, seconds_per_visit: float = 0.0, seed: int = 0
 ) -> Stream:
-    """Draw streams of requests and let the policy serve them; cells stay as large as they are.
+    """Draw streams of requests and let the rule serve them; cells stay as large as they are.
 
     Raises:
         InvalidInputError: there would be more than a million requests.
@@ -206,7 +206,7 @@ def stream(
     generator = np.random.default_rng(seed)
     draws = int(np.clip(DRAWN / max(expected * len(topology.sizes), 1), 2, DRAWS))
     drawn = [_requests(topology, arrivals, seconds_per_visit, generator) for _ in range(draws)]
-    served = [serve(each, arrivals.policy, arrivals.workers) for each in drawn]
+    served = [serve(each, arrivals.rule, arrivals.workers) for each in drawn]
     visits = Estimate.of(np.array([sum(start.visits for start in each) for each in served]))
     return Stream(
         draws=draws,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from unlearn.plan.placement import Profile, choose, choose_within, expected_visits
+from unlearn.plan.forecast.placement import Profile, choose, choose_within, expected_visits
 
 
 @st.composite

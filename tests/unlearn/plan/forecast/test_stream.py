@@ -10,8 +10,8 @@ from storage.catalogue.tables import new_id
 from storage.errors import InvalidInputError, NotFoundError
 from unlearn.plan.coalescing import AtOnce, LatestStart, MaximumBatch
 from unlearn.plan.cost import equal
-from unlearn.plan.forecast import Arrivals, forecast, stream, sweep
-from unlearn.plan.measured import accuracies
+from unlearn.plan.forecast.measured import accuracies
+from unlearn.plan.forecast.stream import Arrivals, forecast, stream, sweep
 
 
 @pytest.mark.parametrize(("batch", "points"), [(8, 20_187), (100, 59_545)])

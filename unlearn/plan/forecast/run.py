@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from lineage.store import Store
 from lineage.training.specification import RunSpec
-from unlearn.plan.exposed import Exposed, exposed
-from unlearn.plan.placement import expected_visits
+from unlearn.plan.forecast.exposed import Exposed, exposed
+from unlearn.plan.forecast.placement import expected_visits
 
 WORTHWHILE = 0.01
 """The least saving, as a share of the cost, for which a denser cadence is proposed."""

@@ -13,7 +13,7 @@ from lineage.store import Store
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from unlearn.errors import PlanError
-from unlearn.plan.placement import Profile, Steps
+from unlearn.plan.forecast.placement import Profile, Steps
 from unlearn.plan.retained import Retained, retained
 
 

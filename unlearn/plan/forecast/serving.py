@@ -1,4 +1,4 @@
-"""Serving a whole stream of requests: as a policy does, and as hindsight would have."""
+"""Serving a whole stream of requests: as a rule does, and as hindsight would have."""
 
 from bisect import insort
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import inf
 
-from unlearn.plan.coalescing import AtOnce, MaximumBatch, Pending, Policy, due, duration, merged
+from unlearn.plan.coalescing import AtOnce, MaximumBatch, Pending, Rule, due, duration, merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +19,19 @@ class Start:
     visits: float
 
 
-def serve(requests: Sequence[Pending], policy: Policy, workers: int = 1) -> tuple[Start, ...]:
-    """Let a policy serve requests, each from its arrival on, until none is left.
+def serve(requests: Sequence[Pending], rule: Rule, workers: int = 1) -> tuple[Start, ...]:
+    """Let a rule serve requests, each from its arrival on, until none is left.
 
     Replays take as long as their chains say they do.
     """
     coming = sorted(requests, key=lambda each: -each.arrived)
     longest = duration(merged(requests).values(), workers) if requests else 0.0
-    queue = _Queue(policy)
+    queue = _Queue(rule)
     starts: list[Start] = []
     now = -inf
     while coming or queue.alike:
-        now = _admit(coming, queue, now, policy, longest)
-        decision = due(queue.first, now, policy, workers)
+        now = _admit(coming, queue, now, rule, longest)
+        decision = due(queue.first, now, rule, workers)
         if decision.start:
             starts.append(_started(queue.take(decision.start), now, workers))
             now = starts[-1].end
@@ -44,9 +44,9 @@ def serve(requests: Sequence[Pending], policy: Policy, workers: int = 1) -> tupl
 class _Queue:
     """What waits. Requests that need the same are served together, so the most urgent speaks."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, rule: Rule) -> None:
         self.alike: dict[object, list[Pending]] = {}
-        self._counts = isinstance(policy, MaximumBatch)
+        self._counts = isinstance(rule, MaximumBatch)
 
     @property
     def first(self) -> list[Pending]:
@@ -54,7 +54,7 @@ class _Queue:
         return [kind[0] for kind in self.alike.values()]
 
     def add(self, request: Pending) -> None:
-        """Let a request wait; where the policy counts them, each is of its own kind."""
+        """Let a request wait; where the rule counts them, each is of its own kind."""
         need = request.id if self._counts else frozenset(request.chains.items())
         insort(self.alike.setdefault(need, []), request, key=lambda each: (each.deadline, each.id))
 
@@ -64,9 +64,7 @@ class _Queue:
         return [each for name in ids for each in self.alike.pop(kinds[name])]
 
 
-def _admit(
-    coming: list[Pending], queue: _Queue, now: float, policy: Policy, longest: float
-) -> float:
+def _admit(coming: list[Pending], queue: _Queue, now: float, rule: Rule, longest: float) -> float:
     """Take in what has arrived by now, and what will arrive before anything can be due."""
     if not queue.alike:
         now = max(now, coming[-1].arrived)
@@ -75,21 +73,21 @@ def _admit(
         arrival = coming[-1]
         earliest = min(earliest, arrival.deadline)
         if arrival.arrived > now:
-            if not _quiet(policy, earliest, arrival.arrived, len(queue.alike) + 1, longest):
+            if not _quiet(rule, earliest, arrival.arrived, len(queue.alike) + 1, longest):
                 break
             now = arrival.arrived
         queue.add(coming.pop())
     return now
 
 
-def _quiet(policy: Policy, earliest: float, now: float, waiting: int, longest: float) -> bool:
+def _quiet(rule: Rule, earliest: float, now: float, waiting: int, longest: float) -> bool:
     """Whether nothing can be due now, however much of everything waits."""
-    match policy:
+    match rule:
         case AtOnce():
             return False
         case MaximumBatch(size=size) if waiting >= size:
             return False
-    return earliest - policy.safety * longest > now
+    return earliest - rule.safety * longest > now
 
 
 def _started(batch: list[Pending], now: float, workers: int) -> Start:
