@@ -50,6 +50,9 @@ class Chain:
         return ()
 
 
+TOGETHER = 1_000
+"""Rows that are in memory together: many small objects at once keep the garbage collector busy."""
+
 _NOTHING: tuple[tuple[()], ...] = ((), (), (), (), (), ())
 
 
@@ -81,7 +84,8 @@ def chains(session: Session, runs: Select[str] | None = None) -> list[Chain]:
         .join(checkpoint, checkpoint.id == segment.checkpoint_id)
         .where(true() if runs is None else segment.run_id.in_(runs))
         .order_by(segment.run_id, checkpoint.step)
-    ).all()
+        .execution_options(yield_per=TOGETHER)
+    )
     columns = {
         run_id: tuple(zip(*rows, strict=True))[1:] for run_id, rows in groupby(laps, itemgetter(0))
     }
