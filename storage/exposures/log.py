@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import RecordingError
+from storage.errors import ExpungeError, RecordingError
 from storage.exposures.files import LARGEST_BATCH, File, Kind, Writer
 from storage.exposures.pieces import pieces
 from storage.objects import Objects
@@ -27,7 +27,7 @@ BLOCK = 2**18
 PAUSE = 0.25
 """Seconds between two looks of the encoding thread at what has been appended."""
 
-FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, RecordingError)
+FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, ExpungeError)
 """What can go wrong on the thread; each is kept for `seal`, which would wait for ever without."""
 
 

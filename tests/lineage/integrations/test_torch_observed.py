@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import lineage
 from lineage.errors import LineageError, ProgramError, UnknownRecordError
@@ -66,6 +66,29 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any) -> N
 def steps_of(store: Any, record: int) -> set[int]:
     answer = lineage.who_saw(store, "record", str(record))
     return {step for steps in answer.steps.values() for step in steps}
+
+
+class Named(Dataset[int]):
+    """Twelve items that are asked for by a name."""
+
+    def __len__(self) -> int:
+        return RECORDS
+
+    def __getitem__(self, name: str) -> int:
+        return int(name)
+
+
+def test_a_sampler_that_does_not_number_the_items_is_refused(
+    store: Any, workshop: Any, model: nn.Module, optimizer: torch.optim.Optimizer, watching: Any
+) -> None:
+    batches: Any = DataLoader(Named(), batch_size=5, sampler=list("0123456789"), collate_fn=list)
+    refused(
+        ProgramError,
+        "sampler of the loader does not number the items",
+        watching(),
+        lambda run: train(model, optimizer, run.watch(batches)),
+    )
+    assert workshop.rows_of(store, tables.Checkpoint) == []
 
 
 @pytest.mark.parametrize(
