@@ -1,10 +1,8 @@
 """The catalogue's file: what is in force on every connection, and what a write leaves behind."""
 
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,23 +15,6 @@ from storage.catalogue.tables import Base, Commitment, ForgetSet, Model, new_id
 from storage.errors import SchemaVersionError
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "catalogue.db"
-    catalogue = Catalogue(f"sqlite:///{path}")
-    migrate(catalogue.engine)
-    catalogue.close()
-    return path
-
-
-@pytest.fixture
-def catalogue(migrated: Path, tmp_path: Path) -> Iterator[Catalogue]:
-    shutil.copy(migrated, tmp_path)
-    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
-    yield opened
-    opened.close()
 
 
 def model(name: str, **values: object) -> Model:

@@ -1,8 +1,6 @@
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from storage import ledger
-from storage.catalogue import Catalogue, migrate
+from storage.catalogue import Catalogue
 from storage.catalogue.tables import Commitment, Model
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -20,14 +18,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PRINTABLE, inner, max_size=3),
     max_leaves=8,
 )
-
-
-@pytest.fixture
-def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
-    migrate(opened.engine)
-    yield opened
-    opened.close()
 
 
 @given(content=st.dictionaries(PRINTABLE, JSON, max_size=4))

@@ -17,15 +17,6 @@ from storage.catalogue.engine import HEAD, VERSION
 from storage.catalogue.tables import Base
 
 
-@pytest.fixture
-def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    """A new one."""
-    opened = Catalogue(f"sqlite:///{tmp_path / 'new.db'}")
-    migrate(opened.engine)
-    yield opened
-    opened.close()
-
-
 def differences(connection: Connection) -> list[object]:
     """What Alembic would change to get from the schema that is there to the declared one."""
     context = MigrationContext.configure(connection, opts={"compare_type": True})
