@@ -27,7 +27,10 @@ BLOCK = 2**18
 PAUSE = 0.25
 """Seconds between two looks of the encoding thread at what has been appended."""
 
-FAULTS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, ExpungeError)
+FAULTS = (
+    *(OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    ExpungeError,
+)
 """What can go wrong on the thread; each is kept for `seal`, which would wait for ever without."""
 
 

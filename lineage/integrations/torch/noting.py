@@ -196,7 +196,8 @@ class _Items(_Wrapped, Dataset[_Fetched]):
     def __getitems__(self, indexes: Sequence[Any]) -> _Fetched:
         wrapped = self._wrapped  # looking an attribute up takes long in a class that hands them on
         together = getattr(wrapped, "__getitems__", None)
-        samples = together(indexes) if together else [wrapped[index] for index in indexes]
+        # A dataset may use up the list that it is given.
+        samples = together([*indexes]) if together else [wrapped[index] for index in indexes]
         return _Fetched(self._names(indexes, samples), samples)
 
 

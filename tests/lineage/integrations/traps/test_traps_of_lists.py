@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 RECORDS = 12
 
@@ -22,6 +22,27 @@ class Reusing:
 
     def __len__(self) -> int:
         return 4
+
+
+class Emptying(Dataset[Any]):
+    """Takes the items it is asked for out of the list that asks."""
+
+    def __init__(self, samples: Any) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitems__(self, places: list[int]) -> list[Any]:
+        return [self.samples[places.pop()] for _ in range(len(places))]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_may_use_up_the_list_it_is_given(trial: Any, workers: int) -> None:
+    with trial.observe() as run:
+        loader = trial.loader(Emptying(trial.samples), batch_size=5, num_workers=workers)
+        trial.epochs(run.watch(loader))
+    trial.assert_as_judged()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
