@@ -1,54 +1,78 @@
 """Lightning: a callback that watches a trainer, and a trainer driven by a program.
 
-Lightning's callbacks see no indexes, and its loops may fetch ahead. So the watched loader hands the
-positions of each batch to a queue, and the callback takes them out when the batch begins.
+Lightning's callbacks see no indexes, and its loops fetch ahead and combine loaders. The tensors of
+a batch carry whose records it has, so the callback finds them where the batch begins.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
+from lineage.integrations.torch.gradients import plain_optimizer, watch_optimizer
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import Name, Watched, noted
-from lineage.integrations.torch.observed import Gradients, numbered
-from lineage.schedule.contract import Positions
+from lineage.integrations.torch.observed import numbered
+from lineage.integrations.torch.tracked_loader import Order, Record, tracked
+from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle
 from lineage.training.contract import Stateful
-from lineage.training.locate import Rows
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Run
 from lineage.training.watching import observe as observe_loop
 
 
+class WatchedLoader:
+    """A tracked loader for a trainer, which is told apart from others; see `Observer.watch`."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loader)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+
 class Observer(Callback):
-    """Watches a trainer's fit; see `observe`. Its loader must come from ``watch``."""
+    """Watches a trainer's fit; see `observe`. All its loaders must come from ``watch``."""
 
     def __init__(self, run: Observed, hooks: ExitStack) -> None:
         self._run = run
         self._hooks = hooks
-        self._fetched: deque[Positions | Rows] = deque()
+
+    def __deepcopy__(self, _memo: object) -> Callback:
+        """Return a callback that does nothing: a copy of a trainer's is not watched."""
+        return Callback()
 
     @property
     def id(self) -> str:
         """The run's typed id, ``run-…``."""
         return self._run.id
 
-    def watch(self, loader: DataLoader[Any], record: Name | None = None) -> Watched:
-        """The loader to give to the trainer; ``record`` names the record of a sample.
+    def watch(
+        self, loader: DataLoader[Any], record: Record | None = None, *, order: Order | None = None
+    ) -> WatchedLoader:
+        """Return the loader to give to the trainer, alone or in any combination of loaders.
+
+        ``record`` and ``order`` are those of the observation of plain PyTorch.
 
         Raises:
-            ProgramError: without ``record``, the dataset cannot be matched.
+            ProgramError: this is no loader of torch, or its items cannot be matched with records.
         """
-        loads = noted(loader, self._run.locator, record)
-        return Watched(loads, self._fetched.append, self._fetched.clear)
+        return WatchedLoader(tracked(loader, self._run, record, order))
 
     def on_train_start(
         self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"
@@ -60,10 +84,17 @@ class Observer(Callback):
                 "watch it",
                 hint="they find each other too late here: watch one process, or a plain loop",
             )
+        for number, loader in enumerate(CombinedLoader(trainer.train_dataloader).flattened):
+            if not isinstance(loader, WatchedLoader):
+                raise RunError(
+                    f"loader {number} of run {self.id} is not watched",
+                    hint="trainer.fit(module, observer.watch(loader)), for each loader",
+                )
         self._run.continues(trainer.global_step)
         self._run.track(**_state(trainer, pl_module))
+        self._hooks.close()
         for optimizer in trainer.optimizers:
-            Gradients(self._run, optimizer, self._hooks)
+            self._hooks.callback(watch_optimizer(self._run, plain_optimizer(optimizer)))
 
     def on_train_batch_start(
         self,
@@ -72,13 +103,15 @@ class Observer(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """The oldest batch that was fetched begins."""
-        if not self._fetched:
+        """Note the batches of all loaders that the step begins with."""
+        drawn = batches_in(batch)
+        if not drawn:
             raise RunError(
-                f"batch {batch_idx} of run {self.id} comes from a loader that is not watched",
-                hint="trainer.fit(module, observer.watch(loader))",
+                f"batch {batch_idx} of run {self.id} does not carry its records",
+                hint="make it of what the watched loader gives",
             )
-        self._run.draw(self._fetched.popleft())
+        for each in drawn:
+            self._run.draw(each)
 
     def on_save_checkpoint(
         self,

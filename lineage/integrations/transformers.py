@@ -1,68 +1,54 @@
 """Hugging Face Transformers: a ``Trainer`` that is watched, or driven by a program.
 
 The trainer drops columns that its model does not take, fetches ahead and skips batches when it goes
-on. So positions travel inside the batch, under a key of their own, up to the model's door: there
-they are noted and taken out.
+on. The tensors of a batch carry whose records it has, so a batch is noted when it is trained on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
+from lineage.integrations.torch.gradients import plain_optimizer, watch_optimizer
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import noting
-from lineage.integrations.torch.observed import Gradients
+from lineage.integrations.torch.tracked_loader import Order, base_of, tracked
+from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Run
 from lineage.training.watching import observe as observe_loop
 
-KEY = "expunge_records"
-"""Where a batch carries the positions of its records, until its model is called."""
-
 
 class _Observer(TrainerCallback):
-    """Watches a trainer: what its model is given, its optimizer, and when it saves."""
+    """Watches a trainer: its optimizer, and when it saves."""
 
-    def __init__(self, run: Observed, hooks: ExitStack) -> None:
+    def __init__(self, run: Observed) -> None:
         self._run = run
-        self._hooks = hooks
-        self._given = 0
+        self._began = False
+        self.hooks = ExitStack()
+
+    def __deepcopy__(self, _memo: object) -> TrainerCallback:
+        """Return a callback that does nothing: a copy of a trainer's is not watched."""
+        return TrainerCallback()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any
     ) -> None:
-        """Watch the optimizer, which exists by now, and the model."""
-        self._run.continues(state.global_step)
-        optimizer = getattr(about["optimizer"], "optimizer", about["optimizer"])
-        model = about["model"]
-        self._run.track(model=model, optimizer=optimizer, scheduler=about["lr_scheduler"])
-        handle = model.register_forward_pre_hook(self._arrive, with_kwargs=True, prepend=True)
-        self._hooks.callback(handle.remove)
-        Gradients(self._run, optimizer, self._hooks)
+        """Watch the optimizer, which exists by now, and the model.
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any
-    ) -> None:
-        """A step begins, for which the model has been given nothing yet."""
-        self._given = 0
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any
-    ) -> None:
-        """The update may not happen where the model was given what nobody knows."""
-        if not self._given:
-            raise RunError(
-                f"step {self._run.step} of {self._run.id} gave the model a batch without {KEY!r}",
-                hint="let compute_loss call model(**inputs) with all that the loader gave",
-            )
+        A trainer that looks for its batch size begins several times, each with a new optimizer.
+        """
+        if not self._began:
+            self._run.continues(state.global_step)
+        self._began = True
+        self.hooks.close()
+        optimizer = plain_optimizer(about["optimizer"])
+        self._run.track(model=about["model"], optimizer=optimizer, scheduler=about["lr_scheduler"])
+        self.hooks.callback(watch_optimizer(self._run, optimizer))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any
@@ -70,15 +56,6 @@ class _Observer(TrainerCallback):
         """Keep a checkpoint beside each of the trainer's."""
         if self._run.unkept:
             self._run.checkpoint()
-
-    def _arrive(
-        self, _model: nn.Module, args: tuple[Any, ...], given: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        records = given.pop(KEY, None)
-        if records is not None:
-            self._given += 1
-            self._run.draw(records)
-        return args, given
 
 
 @contextmanager
@@ -89,6 +66,7 @@ def observe(
     trainer: Trainer,
     *,
     record: str | Sequence[object] | None = None,
+    order: Order | None = None,
     on_unknown: OnUnknown = "stop",
     keep_order: bool = False,
     retrain: Sequence[str] | None = None,
@@ -98,20 +76,25 @@ def observe(
 
     ``record`` names the record of each item of ``train_dataset``: a column of it, which may be one
     that the trainer drops, or a sequence of ids. An item made of several records, as packing makes
-    them, has a list of ids. Without it item ``i`` is the ``i``-th present record.
+    them, has a list of ids. Without it item ``i`` is the ``i``-th present record: a sample is
+    compared, or ``order="file"`` says so. A stream needs a column.
 
     Raises:
         NotFoundError: there is no such dataset or run.
-        ProgramError: the dataset cannot be matched, or is a stream.
-        RunError: the run is complete, is watched by another process, or was no observed one.
+        ProgramError: the items cannot be matched with records.
+        RunError: the run is complete, is watched by another process, or was no observed one; or the
+            trainer makes batches of its own.
         FencedError: the dataset descends from rows that are being forgotten.
     """
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
     team = current_team()
-    with observe_loop(store, dataset, name, {}, watch, resume, team) as run, ExitStack() as hooks:
-        trainer.add_callback(_Observer(run, hooks))
-        _carry(trainer, run, _ids(trainer, record))
-        yield run
+    with observe_loop(store, dataset, name, {}, watch, resume, team) as run, ExitStack() as ended:
+        observer = _Observer(run)
+        trainer.add_callback(observer)
+        ended.callback(trainer.remove_callback, observer)
+        ended.enter_context(observer.hooks)
+        with _watched(trainer, run, record, order):
+            yield run
 
 
 def train(run: Run, handle: Handle, trainer: Trainer) -> None:
@@ -130,7 +113,7 @@ def train(run: Run, handle: Handle, trainer: Trainer) -> None:
             "the trainer of a program has one epoch, whose batches are steps, and saves nothing",
             hint="TrainingArguments(num_train_epochs=1, save_strategy='no'); epochs by the recipe",
         )
-    loop = loaded(run, handle, _base(trainer.get_train_dataloader()))
+    loop = loaded(run, handle, base_of(trainer.get_train_dataloader()))
     trainer.get_train_dataloader = lambda: loop  # type: ignore[method-assign,assignment,return-value]
     trainer.create_optimizer_and_scheduler(run.steps)
     made: dict[str, Any] = {
@@ -143,44 +126,46 @@ def train(run: Run, handle: Handle, trainer: Trainer) -> None:
     loop.finish()
 
 
-def _carry(trainer: Trainer, run: Observed, ids: Sequence[object] | None) -> None:
-    """Let the batches of the trainer's loader carry the positions of their records."""
-    made = trainer.get_train_dataloader
+@contextmanager
+def _watched(
+    trainer: Trainer, run: Observed, record: str | Sequence[object] | None, order: Order | None
+) -> Iterator[None]:
+    """Let a trainer load tracked batches, and tell which of them it trains on."""
+    load, step = trainer.get_train_dataloader, trainer.training_step
 
-    def carrying() -> Any:
-        loader = made()
-        base = _base(loader)
-        noted = noting(base, run.locator, ids)
-        noted.collate_fn = _Carried(noted.collate_fn)
-        if base is loader:
-            return noted
-        loader.base_dataloader = noted
-        return loader
+    def loading() -> Any:
+        return tracked(_with_column(trainer, load, record), run, record, order)
 
-    trainer.get_train_dataloader = carrying  # type: ignore[method-assign]
+    def stepping(model: Any, inputs: Mapping[str, Any], *about: Any, **more: Any) -> Any:
+        drawn = batches_in(inputs)
+        if not drawn:
+            raise RunError(
+                f"step {run.step} of {run.id} is given a batch that does not carry its records",
+                hint="let the trainer load what get_train_dataloader() returns",
+            )
+        for batch in drawn:
+            run.draw(batch)
+        return step(model, inputs, *about, **more)  # type: ignore[arg-type]
 
-
-class _Carried:
-    """Collates to a dictionary that has the positions of its records among the inputs."""
-
-    def __init__(self, collate: Callable[[Any], Any]) -> None:
-        self._collate = collate
-
-    def __call__(self, items: Any) -> dict[str, Any]:
-        positions, batch = self._collate(items)
-        return {**batch, KEY: np.asarray(positions)}
-
-
-def _ids(trainer: Trainer, record: str | Sequence[object] | None) -> Sequence[object] | None:
-    if isinstance(record, str):
-        items: Any = trainer.train_dataset
-        columns = getattr(items, "column_names", None)
-        if columns is not None and record in columns:
-            return list(items[record])
-        return [item[record] for item in items]
-    return record
+    trainer.get_train_dataloader = loading  # type: ignore[method-assign]
+    trainer.training_step = stepping  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        trainer.get_train_dataloader = load  # type: ignore[method-assign]
+        trainer.training_step = step  # type: ignore[method-assign]
 
 
-def _base(loader: Any) -> Any:
-    """The loader of torch inside the one that accelerate prepared."""
-    return getattr(loader, "base_dataloader", loader)
+def _with_column(trainer: Trainer, load: Any, record: object) -> Any:
+    """Load with a column that names records, which is dropped from the samples of a batch later."""
+    args = trainer.args
+    if not isinstance(record, str) or not args.remove_unused_columns:
+        return load()
+    args.remove_unused_columns = False
+    try:
+        loader = load()
+    finally:
+        args.remove_unused_columns = True
+    base = base_of(loader)
+    base.collate_fn = trainer._get_collator_with_removed_columns(base.collate_fn, "training")
+    return loader

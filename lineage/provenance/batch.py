@@ -15,7 +15,7 @@ from lineage.data.version import Version, open_version
 from lineage.provenance.history import History, Lap, history
 from lineage.schedule import RecordedSchedule, Schedule
 from lineage.store import Store
-from lineage.training.recording import recording_of, schedule_of
+from lineage.training.recording import bounds_of, recording_of, schedule_of
 from storage import manifests
 from storage.catalogue import tables
 from storage.errors import InvalidInputError
@@ -45,8 +45,9 @@ class BatchDetail(BaseModel):
     ``withheld`` records are being forgotten, and ``erased`` ones are gone. A stable schedule forgot
     with them which of a segment's steps were theirs: ``erased`` may be None, and their visits in
     the whole segment ``erased_of_segment``, where even this can be told. ``records`` are in the
-    order of training if ``ordered``, otherwise by position. The batch is ``complete`` unless the
-    run was given records nobody knows.
+    order of training if ``ordered``, otherwise by position. Where the batch is an upper ``bound``,
+    its update may have learned from fewer. It is ``complete`` unless the run was given records
+    nobody knows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +64,7 @@ class BatchDetail(BaseModel):
     erased: int | None
     erased_of_segment: int | None
     ordered: bool
+    bound: bool
     complete: bool
     records: tuple[BatchRecord, ...]
 
@@ -128,6 +130,7 @@ def batch_at(store: Store, run_id: str, step: int) -> BatchDetail:
         erased=drawn.erased,
         erased_of_segment=drawn.erased_of_segment,
         ordered=ordered,
+        bound=recorded is not None and step in bounds_of(recorded),
         complete=recorded is None or not recorded.unknown,
         records=tuple(
             BatchRecord(position=position, id=name, applied=applied)

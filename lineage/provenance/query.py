@@ -19,6 +19,7 @@ from lineage.provenance.reach import NOW, Moment, Reach
 from lineage.provenance.selection import Chosen, Measured, chosen, measured
 from lineage.provenance.spread import spread
 from lineage.store import Store
+from lineage.training.recording import bounds_of, recording_of
 from storage.catalogue import tables
 
 
@@ -55,7 +56,9 @@ class WhoSaw(_Answer):
 
     ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them. The
     answer is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
-    ``measured`` and ``chosen`` tell what may have steered a choice, and taint nothing.
+    ``bounds`` are those of the steps that are upper bounds: of the records named for such a step,
+    its update may have learned from fewer. ``measured`` and ``chosen`` tell what may have steered a
+    choice, and taint nothing.
     """
 
     state: Literal["trained", "not-trained"]
@@ -66,6 +69,7 @@ class WhoSaw(_Answer):
     datasets: Mapping[str, int]
     runs: tuple[RunSeen, ...]
     steps: Mapping[str, tuple[int, ...]]
+    bounds: Mapping[str, tuple[int, ...]]
     checkpoints: tuple[str, ...]
     purged_checkpoints: tuple[str, ...]
     models: tuple[ModelSeen, ...]
@@ -134,6 +138,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             datasets=_names(session, affected.forgotten),
             runs=tuple(map(_seen, came.entered)),
             steps={each.run_id: tuple(each.steps.tolist()) for each in came.entered},
+            bounds=_bounds(session, came.entered),
             checkpoints=tuple(each for each in checkpoints if each not in purged),
             purged_checkpoints=tuple(each for each in checkpoints if each in purged),
             models=_models(session, models),
@@ -185,6 +190,17 @@ def _seen(exposure: Exposure) -> RunSeen:
         steps=tuple(exposure.steps.tolist()),
         visits=exposure.visits,
     )
+
+
+def _bounds(session: Session, entered: Iterable[Exposure]) -> dict[str, tuple[int, ...]]:
+    """Return the steps that are upper bounds, of each run that has some."""
+    found = {}
+    for each in entered:
+        recorded = recording_of(session, each.run_id)
+        bounds = BitMap() if recorded is None else bounds_of(recorded)
+        if steps := bounds.intersection(BitMap(each.steps)):
+            found[each.run_id] = tuple(steps)
+    return found
 
 
 def _of(nodes: Iterable[str], kind: NodeKind) -> tuple[str, ...]:

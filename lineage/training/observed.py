@@ -12,18 +12,27 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from lineage.data.given import Members
 from lineage.data.version import Version
 from lineage.errors import RunError, UnknownRecordError
 from lineage.schedule.contract import Positions
 from lineage.training.contract import Stateful
+from lineage.training.events import (
+    Discarded,
+    EventReplayer,
+    LoopEvent,
+    Paused,
+    Updated,
+    WindowClosed,
+    WindowOpened,
+)
 from lineage.training.lap import Lap
-from lineage.training.locate import MISSING, Locator, Rows
-from lineage.training.notes import Arrived, Discarded, Opened, Paused, Updated
+from lineage.training.locate import MISSING, Locator
 from lineage.training.recorder import StoreRecorder
 from lineage.training.team import Team
-from lineage.training.window import Window
+from lineage.training.update_window import DrawnBatch, EventSink, UpdateWindow
 from storage.errors import ExpungeError
 from storage.exposures import File, Log
 
@@ -55,6 +64,7 @@ class Observed:
         locator: Locator,
         recorder: StoreRecorder,
         log: Log,
+        replayer: EventReplayer,
         chain: "Chain",
         tracked: Mapping[str, Stateful],
         watch: Watch,
@@ -64,9 +74,11 @@ class Observed:
     ) -> None:
         self.id = recorder.run_id
         self.locator = locator
-        self._version = version
+        self.version = version
+        self.sink = EventSink(log.note)
         self._recorder = recorder
         self._log = log
+        self._replayer = replayer
         self._chain = chain
         self._tracked = dict(tracked)
         self._watch = watch
@@ -75,8 +87,8 @@ class Observed:
         self.step = step
         self._kept = step
         self._since = time.perf_counter()
-        self._drawn = 0
-        self._unknown = 0
+        self._handed = 0
+        self._drawn = False
         self._broken = False
 
     @property
@@ -100,35 +112,47 @@ class Observed:
                 hint="go on from the state that was saved at that step, or watch a new run",
             )
 
-    def window(self) -> Window:
-        """The window of one more optimizer whose steps are watched."""
-        window = Window()
-        self._log.note(Opened(window))
+    def window(self, *, traced: bool = False) -> UpdateWindow:
+        """Open a window for one more optimizer whose steps are watched; see `UpdateWindow`."""
+        window = UpdateWindow(traced=traced)
+        self._log.note(WindowOpened(window))
         return window
 
-    def draw(self, records: Positions | Rows) -> None:
-        """A batch was handed to the loop: its records, from the locator, or their rows.
+    def close_window(self, window: UpdateWindow) -> None:
+        """Watch the steps of an optimizer no more."""
+        self._log.note(WindowClosed(window))
 
-        The reference is kept, so neither may change any more.
+    def identify(self, records: Positions, *, partial: bool = False) -> DrawnBatch:
+        """Return what stands for a batch wherever the loop takes it.
+
+        ``records`` (n,) are positions from the index; the reference is kept, so they may not change
+        any more. A ``partial`` batch may hold fewer of them.
 
         Raises:
             UnknownRecordError: one of them is not known, and that stops training.
         """
-        if isinstance(records, np.ndarray) and len(records) and records.min() < 0:
-            records = self._known(records)
-        self._drawn += 1
-        self._log.note(records)
+        unknown = 0
+        if len(records) and records.min() < 0:
+            known = self._known(records)
+            unknown, records = len(records) - len(known), known
+        self._handed += 1
+        return DrawnBatch(records, self.sink, unknown=unknown, partial=partial)
+
+    def draw(self, batch: DrawnBatch) -> None:
+        """Note that a batch was handed to the loop."""
+        self._drawn = True
+        self._log.note(batch)
 
     def discard(self) -> None:
-        """Say that the batch drawn last is not learned from, as after a loss that is no number."""
+        """Note that the batch drawn last is not learned from, as after a loss that is no number."""
         self._log.note(Discarded())
 
-    def gradient(self, arrived: Arrived) -> None:
-        """Gradients arrived."""
-        self._log.note(arrived)
+    def note(self, event: LoopEvent) -> None:
+        """Note what else the loop did."""
+        self._log.note(event)
 
     def update(self, updated: Updated) -> None:
-        """An optimizer did a step.
+        """Note that an optimizer did a step.
 
         Raises:
             RunError: no batch was drawn yet, so nobody knows what it learned from.
@@ -163,7 +187,7 @@ class Observed:
             )
         self._broken = True
         self._log.note(Paused())
-        parts = self._team.gather(Part(self._log.seal(), self._unknown))
+        parts = self._team.gather(self._part())
         stop = None
         if self._team.rank == 0:
             try:
@@ -174,14 +198,13 @@ class Observed:
         if stop is not None:
             raise stop
         self._broken = False
-        self._unknown = 0
         self._kept = self.step
         self._since = time.perf_counter()
 
     def evaluated(self, metrics: Mapping[str, float]) -> None:
         """Note measures on the dataset that may steer a choice: selection, never training."""
         if self._team.rank == 0:
-            self._recorder.evaluated(self._version.dataset.name, self.step, metrics)
+            self._recorder.evaluated(self.version.dataset.name, self.step, metrics)
 
     @property
     def unkept(self) -> bool:
@@ -195,8 +218,17 @@ class Observed:
         if self._team.size > 1:
             visits = self._recorder.merged(logs, self._chain.add)
         self._recorder.given(self._read)
-        self._recorder.unknown(sum(part.unknown for part in parts))
+        self._recorder.doubts(
+            sum(part.unknown for part in parts), BitMap.union(*(part.bounds for part in parts))
+        )
         self._recorder.publish(self.step, self._state(), self._lap(visits), visits)
+
+    def _part(self) -> "Part":
+        """Seal what was drawn since the last checkpoint, and take what is in doubt of it."""
+        log, replayer = self._log.seal(), self._replayer
+        part = Part(log, replayer.unknown, replayer.bounds)
+        replayer.unknown, replayer.bounds = 0, BitMap()
+        return part
 
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self._tracked.items()}
@@ -211,23 +243,22 @@ class Observed:
             row = int(np.flatnonzero(positions < 0)[0])
             what = "does not say its id"
             if positions[row] != MISSING:
-                what = f"is not in dataset {self._version.dataset.name!r}"
+                what = f"is not in dataset {self.version.dataset.name!r}"
             raise UnknownRecordError(
-                f"record {row} of batch {self._drawn} {what}, after step {self.step} of {self.id}",
+                f"record {row} of batch {self._handed} {what}, after step {self.step} of {self.id}",
                 hint="register it with `expunge dataset add`, or observe with on_unknown='record'",
-                batch=self._drawn,
+                batch=self._handed,
                 row=row,
             )
-        known = positions[positions >= 0]
-        self._unknown += len(positions) - len(known)
-        return known
+        return positions[positions >= 0]
 
 
 class Part(NamedTuple):
-    """What one process drew since the last checkpoint."""
+    """What one process drew since the last checkpoint, and what is in doubt of it."""
 
     log: File | None
     unknown: int
+    bounds: BitMap
 
 
 class Chain:

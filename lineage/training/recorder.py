@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from lineage.data.fences import check_versions
 from lineage.data.given import Members
@@ -18,6 +19,7 @@ from lineage.training import fits, recording
 from lineage.training import state as codec
 from lineage.training.given import give
 from lineage.training.lap import Lap
+from storage import manifests
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.exposures import File, Log
@@ -72,11 +74,14 @@ class StoreRecorder:
             with self.store.catalogue.write() as session:
                 give(session, self.run_id, models)
 
-    def unknown(self, visits: int) -> None:
-        """Keep that the run was given records nobody knows, so many times."""
-        if visits:
-            with self.store.catalogue.write() as session:
-                session.get_one(tables.RunRecording, self.run_id).unknown += visits
+    def doubts(self, unknown: int, bounds: BitMap) -> None:
+        """Keep how much nobody knows of what was given, and which steps are upper bounds."""
+        if not unknown and not bounds:
+            return
+        with self.store.catalogue.write() as session:
+            row = session.get_one(tables.RunRecording, self.run_id)
+            row.unknown += unknown
+            row.bounds = manifests.dump_bitmap(recording.bounds_of(row) | bounds)
 
     def carried(self, ordinal: int, alias: str, wanted: Statistic) -> Statistic | None:
         """What the run that this one repeats fitted, for the rows of this one; see `carried`."""

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from lineage.schedule import RecordedSchedule, Schedule, schedule_for
 from lineage.store import Store
 from lineage.training.specification import RunSpec
+from storage import manifests
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import RecordingError
@@ -36,6 +38,11 @@ def follow(session: Session, run_id: str, recording_id: str) -> None:
 def recording_of(session: Session, run_id: str) -> tables.RunRecording | None:
     """What says which records a run was given; None where its schedule does."""
     return session.get(tables.RunRecording, run_id)
+
+
+def bounds_of(row: tables.RunRecording) -> BitMap:
+    """Return the steps of a run that may have learned from fewer records than are named."""
+    return BitMap() if row.bounds is None else manifests.load_bitmap(row.bounds)
 
 
 def followed(session: Session, run_id: str) -> str | None:

@@ -25,11 +25,11 @@ from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
 from lineage.training.entries import add_run, handle_spec, named_model, record_program
+from lineage.training.events import EventReplayer
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
 from lineage.training.given import members_of
 from lineage.training.locate import Locator
 from lineage.training.model import find_version
-from lineage.training.notes import Reader
 from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
@@ -145,14 +145,17 @@ def _watched(
     chain = Chain(version, start.consumed)
     told = chain.add if team.size == 1 else _untold
     locator = Locator(version)
-    reader = Reader(locator, start.step)
-    with closing(recording.open_log(store, drawn, told, reader.read)) as log:
+    replayer = EventReplayer(start.step)
+    with closing(recording.open_log(store, drawn, told, replayer.read)) as log:
         recorder = StoreRecorder(store, run_id, environment, inputs, log)
         read = _READ[store.path]
         run = Observed(
-            version, locator, recorder, log, chain, tracked, watch, team, start.step, read
+            version, locator, recorder, log, replayer, chain, tracked, watch, team, start.step, read
         )
-        yield run
+        try:
+            yield run
+        finally:
+            run.sink.close()
         if run.unkept:
             run.checkpoint()
         elif not run.step:

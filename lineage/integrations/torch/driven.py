@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lineage.errors import ProgramError
-from lineage.integrations.torch.noting import changed
+from lineage.integrations.torch.tracked_loader import changed
 from lineage.training.batch import Handle
 from lineage.training.run import Run
 

@@ -4,21 +4,18 @@ Records travel with the batch, through worker processes too, so it does not matt
 loader reads ahead. What the loop does with a batch is seen from hooks of torch.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from torch.utils.hooks import RemovableHandle
 
+from lineage.integrations.torch.gradients import optimizers_of, watch_optimizer
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.noting import Name, Watched, noted
+from lineage.integrations.torch.tracked_loader import ObservedLoader, Order, Record, tracked
 from lineage.store import Store
 from lineage.training.contract import Stateful
-from lineage.training.notes import Arrived, Updated
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.watching import observe as observe_loop
 from lineage.training.watching import restore as restore_state
@@ -41,22 +38,33 @@ class Observation:
         return self._run.step
 
     def watch(
-        self, loader: DataLoader[Any], record: Name | None = None, *, ahead: bool = False
-    ) -> Watched:
-        """The same loader, whose batches are noted as they are handed out.
+        self,
+        loader: DataLoader[Any],
+        record: Record | None = None,
+        *,
+        order: Order | None = None,
+        ahead: bool = False,
+    ) -> ObservedLoader:
+        """Return the same loader, whose batches carry the identity of their records.
 
-        A batch is taken to be used before the next one is asked for, and before an update. A loop
-        that fetches the next batch before it uses this one says so by ``ahead``; worker processes
-        of the loader do not count.
+        Their tensors carry it, and so does what is computed from them: a loop may keep batches,
+        mix them or come back to them. An update learned from the batches whose gradients flowed
+        since the one before. A batch that was handed out and whose gradient was not seen is named
+        too, and the step is said to be an upper bound; a loop that fetches the next batch before it
+        uses this one says so by ``ahead``.
 
-        ``record`` names the record of a sample: a key of it, or a function from it to an id or, for
-        a sample made of several records, a list of ids. Without it item ``i`` of the loader's
-        dataset is the ``i``-th present record of the registered one.
+        Args:
+            loader: a ``DataLoader``, or one that accelerate or Lightning Fabric prepared.
+            record: what names the record of a sample: a key of it, a place in it, or a function
+                from it to an id or, for a sample made of several records, a list of ids. Without
+                it, item ``i`` of the loader's dataset, seen through subsets and concatenations, is
+                the ``i``-th present record of the registered one; a sample is compared.
+            order: ``file`` says so of items that cannot be compared.
 
         Raises:
-            ProgramError: without ``record``, the dataset cannot be matched.
+            ProgramError: this is no loader of torch, or its items cannot be matched with records.
         """
-        return Watched(noted(loader, self._run.locator, record), self._run.draw, late=ahead)
+        return ObservedLoader(tracked(loader, self._run, record, order), self._run, late=ahead)
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.
@@ -71,7 +79,7 @@ class Observation:
     def discard(self) -> None:
         """Say that the batch drawn last is not learned from, as after a loss that is no number.
 
-        Needed only where no gradient was computed; one that was thrown away is seen.
+        Without it the step that comes next names the batch too, as an upper bound.
         """
         self._run.discard()
 
@@ -109,10 +117,11 @@ def observe(
 
     Raises:
         NotFoundError: there is no such dataset or run.
+        ProgramError: an optimizer is a wrapper of another one.
         RunError: the run is complete, is watched by another process, or was no observed one.
         FencedError: the dataset descends from rows that are being forgotten.
     """
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers = optimizers_of(optimizer)
     things: Mapping[str, Stateful] = {**tracked, **numbered("optimizer", optimizers)}
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
     team = current_team()
@@ -121,7 +130,7 @@ def observe(
         ExitStack() as hooks,
     ):
         for each in optimizers:
-            Gradients(run, each, hooks)
+            hooks.callback(watch_optimizer(run, each))
         yield Observation(run)
 
 
@@ -147,78 +156,3 @@ def restore(store: Store, name: str, **tracked: Stateful) -> str:
         ProgramError: it holds no object of one of the names, or is an ensemble.
     """
     return restore_state(store, name, tracked)
-
-
-class Gradients:
-    """Hooks that tell of an optimizer's gradients and steps.
-
-    One parameter tells of all: the first that gets a gradient of the first batch. Hooks on every
-    one would cost a network of a hundred some tenths of a millisecond a step.
-    """
-
-    def __init__(self, run: Observed, optimizer: Optimizer, hooks: ExitStack) -> None:
-        self._run = run
-        window = run.window()
-        # Made once: a loop waits for every object that is made in it.
-        self._added, self._afresh = Arrived(window, afresh=False), Arrived(window, afresh=True)
-        self._updated = Updated(window)
-        self._optimizer = optimizer
-        self._hooks = hooks
-        self._waiting: list[RemovableHandle] = []
-        self._holds = False
-        self._depth = 0
-        for parameter in self._parameters():
-            if parameter.requires_grad:
-                self._waiting.append(_hooked(parameter, self._choose))
-        for handle in (
-            *self._waiting,
-            optimizer.register_step_pre_hook(self._stepping),
-            optimizer.register_step_post_hook(self._stepped),
-        ):
-            hooks.callback(handle.remove)
-
-    def _parameters(self) -> Iterator[Tensor]:
-        for group in self._optimizer.param_groups:
-            yield from group["params"]
-
-    def _choose(self, parameter: Tensor, gradient: Tensor) -> None:
-        """The first gradient of all came, to the parameter that will tell from now on."""
-        if self._waiting:
-            for handle in self._waiting:
-                handle.remove()
-            self._waiting.clear()
-            told = _hooked(parameter, self._arrived)
-            self._hooks.callback(told.remove)
-            self._holds = True
-            self._run.gradient(self._added)
-
-    def _arrived(self, parameter: Tensor, _gradient: Tensor) -> None:
-        """A gradient came, and is not added yet to what the parameter has.
-
-        Where no parameter has anything left of the batches before, that was thrown away; but a step
-        that computes gradients itself, by a closure, has made use of them before.
-        """
-        gone = (
-            self._holds
-            and not self._depth
-            and parameter.grad is None
-            and all(each.grad is None for each in self._parameters())
-        )
-        self._holds = True
-        self._run.gradient(self._afresh if gone else self._added)
-
-    def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        """A step begins; an optimizer that extends another one begins a second inside it."""
-        self._depth += 1
-
-    def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._holds = False
-            self._run.update(self._updated)
-
-
-def _hooked(parameter: Tensor, hook: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
-    """Call ``hook`` with the parameter and each gradient that comes to it."""
-    handle: RemovableHandle = parameter.register_hook(partial(hook, parameter))  # type: ignore[no-untyped-call]
-    return handle

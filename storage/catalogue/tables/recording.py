@@ -35,7 +35,8 @@ class RunRecording(Base):
     """The recording that says what a run was given.
 
     A run that ``draws`` writes it; every other follows what is there. ``unknown`` counts visits of
-    records that no dataset holds: with any, nothing about the run is complete.
+    records that no dataset holds: with any, nothing about the run is complete. ``bounds`` is a
+    bitmap of the steps whose records are an upper bound of those they learned from.
     """
 
     __tablename__ = "run_recordings"
@@ -44,6 +45,7 @@ class RunRecording(Base):
     recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id"), index=True)
     draws: Mapped[bool]
     unknown: Mapped[int]
+    bounds: Mapped[bytes | None]
 
 
 class ObservedRun(Base):

@@ -1,0 +1,156 @@
+"""Hooks that tell of an optimizer's gradients and of its steps."""
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lineage.errors import ProgramError
+from lineage.integrations.torch.tracked_tensor import backward_pass
+from lineage.training.events import GradientsCollected, Updated
+from lineage.training.observed import Observed
+from lineage.training.update_window import Gradients
+
+MOST_HOOKED = 32
+"""Parameters of an optimizer whose gradients are told of; of more, these many in even distances."""
+
+
+def plain_optimizer(optimizer: Any) -> Optimizer:
+    """Return the optimizer that does the steps, out of a wrapper of accelerate or Lightning.
+
+    Raises:
+        ProgramError: it is no optimizer of torch, or it makes the steps of another one.
+    """
+    package = type(optimizer).__module__.partition(".")[0]
+    if package in ("accelerate", "lightning") and hasattr(optimizer, "optimizer"):
+        return plain_optimizer(optimizer.optimizer)
+    if not isinstance(optimizer, Optimizer):
+        raise ProgramError(
+            f"a {type(optimizer).__name__} was given to observe, which is no optimizer of torch",
+            hint="give observe(optimizer=…) the torch.optim.Optimizer whose step() is called",
+        )
+    for name, inner in vars(optimizer).items():
+        if isinstance(inner, Optimizer):
+            raise ProgramError(
+                f"{type(optimizer).__name__} wraps {type(inner).__name__}, which does the steps",
+                hint=f"observe(optimizer=….{name}), and track the wrapper by a name of its own",
+            )
+    return optimizer
+
+
+def watch_optimizer(run: Observed, optimizer: Optimizer) -> Callable[[], object]:
+    """Tell a run of an optimizer's gradients and steps; returns what ends that."""
+    return _Hooks(run, optimizer).remove
+
+
+class _Hooks:
+    """The hooks of one optimizer.
+
+    The first gradient of a backward pass tells of all: what its parameter holds from before, and
+    that the others hold nothing, says whether gradients of earlier passes are still there.
+    """
+
+    def __init__(self, run: Observed, optimizer: Optimizer) -> None:
+        self._run = run
+        self._window = run.window(traced=True)
+        self._optimizer = optimizer
+        self._parameters: list[Tensor] = []
+        self._hooks = ExitStack()
+        self._newest = _Held()
+        self._held: dict[Tensor, _Held] = {}
+        self._pass: int | None = None
+        self._depth = 0
+        self._within = False
+        self._hook_parameters()
+        for handle in (
+            optimizer.register_step_pre_hook(self._stepping),
+            optimizer.register_step_post_hook(self._stepped),
+        ):
+            self._hooks.callback(handle.remove)
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        self._hooks.close()
+        self._run.close_window(self._window)
+
+    def _hook_parameters(self) -> None:
+        """Hook parameters that can have gradients and are not hooked, all or some of them."""
+        known = set(self._parameters)
+        wanted = [each for each in self._trainable() if each not in known]
+        room = MOST_HOOKED - len(known)
+        if len(wanted) > room > 0:
+            wanted = [wanted[place * len(wanted) // room] for place in range(room)]
+        for parameter in wanted[: max(room, 0)]:
+            handle = parameter.register_post_accumulate_grad_hook(self._collected)  # type: ignore[no-untyped-call]
+            self._hooks.callback(handle.remove)
+            self._parameters.append(parameter)
+
+    def _trainable(self) -> Iterator[Tensor]:
+        for group in self._optimizer.param_groups:
+            yield from (each for each in group["params"] if each.requires_grad and each.is_leaf)
+
+    def _collected(self, parameter: Tensor) -> None:
+        """A gradient was left with a parameter: only the first of a backward pass counts."""
+        backward = backward_pass()
+        if backward == self._pass:
+            return
+        self._pass = backward
+        held = self._held_before(parameter)
+        if self._depth:
+            # A step that computes gradients several times makes use of all of them.
+            held, self._within = (Gradients.KEPT if self._within else held), True
+        self._newest = self._held[parameter] = _Held(parameter)
+        self._run.note(GradientsCollected(self._window, backward, held))
+
+    def _held_before(self, parameter: Tensor) -> Gradients:
+        known = self._held.get(parameter)
+        grad = parameter.grad
+        if known is not None and grad is not None and known.grad() is grad:
+            return Gradients.KEPT if grad._version == known.version + 1 else Gradients.CHANGED
+        others = (each.grad for each in self._parameters if each is not parameter)
+        return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
+
+    def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        """A step begins; an optimizer that extends another one begins a second inside it."""
+        self._depth += 1
+
+    def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        held = Gradients.EMPTY if self._pass is not None else self._newest.now()
+        self._pass, self._within = None, False
+        self._run.update(Updated(self._window, backward_pass(), held))
+        self._hook_parameters()
+
+
+class _Held:
+    """The gradient of a parameter as a backward pass left it."""
+
+    __slots__ = ("_parameter", "grad", "version")
+
+    def __init__(self, parameter: Tensor | None = None) -> None:
+        grad = None if parameter is None else parameter.grad
+        self._parameter = parameter
+        self.grad: Callable[[], Tensor | None] = _nothing if grad is None else weakref.ref(grad)
+        self.version = 0 if grad is None else grad._version
+
+    def now(self) -> Gradients:
+        """Return what is left of it."""
+        grad = self.grad()
+        if grad is None or self._parameter is None or self._parameter.grad is not grad:
+            return Gradients.EMPTY
+        return Gradients.KEPT if grad._version == self.version else Gradients.CHANGED
+
+
+def _nothing() -> None:
+    return None
+
+
+def optimizers_of(optimizer: Any) -> list[Optimizer]:
+    """Return the optimizers that are given as one or as several; see `plain_optimizer`."""
+    several = optimizer if isinstance(optimizer, Sequence) else [optimizer]
+    return [plain_optimizer(each) for each in several]

@@ -1,0 +1,185 @@
+"""Which batches an update learned from: those whose gradients flowed since the update before.
+
+A batch that was handed to the loop is known by an object that travels with it. What the loop
+computes from it says so when a gradient flows back, in which backward pass; the optimizer's
+parameters say in which passes gradients were collected. Where the two do not settle what an update
+learned from, all that it may have learned from is named, and said to be an upper bound.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from lineage.schedule.contract import Positions
+
+NO_PASS = -1
+"""The number of the backward pass where none is under way."""
+
+
+class EventSink:
+    """Where events of a loop go, until the loop is no longer watched."""
+
+    __slots__ = ("note",)
+
+    def __init__(self, note: Callable[[Any], object]) -> None:
+        self.note = note
+
+    def close(self) -> None:
+        """Let what a loop does with its old batches be of no more interest."""
+        self.note = _ignore
+
+
+def _ignore(_event: object) -> None:
+    pass
+
+
+class DrawnBatch:
+    """A batch of a watched loader: its records, and where to tell what the loop does with them.
+
+    ``unknown`` counts records that the dataset does not hold. ``partial`` batches may hold fewer
+    records than are named; ``whole`` is the batch that a part was selected from.
+    """
+
+    __slots__ = ("_part", "learned", "partial", "records", "sink", "unknown", "whole")
+
+    def __init__(
+        self,
+        records: Positions,
+        sink: EventSink,
+        *,
+        unknown: int = 0,
+        partial: bool = False,
+        whole: "DrawnBatch | None" = None,
+    ) -> None:
+        self.records = records
+        self.sink = sink
+        self.unknown = unknown
+        self.partial = partial
+        self.whole = self if whole is None else whole
+        self.learned = False
+        self._part: DrawnBatch | None = None
+
+    @property
+    def part(self) -> "DrawnBatch":
+        """Some records of this batch; which of them is not known."""
+        if self.partial:
+            return self
+        if self._part is None:
+            self._part = DrawnBatch(self.records, self.sink, partial=True, whole=self)
+        return self._part
+
+
+class Gradients(StrEnum):
+    """What an optimizer's parameters held from before, when gradients came or were used."""
+
+    EMPTY = "empty"
+    """Nothing that was there after the last backward pass."""
+    KEPT = "kept"
+    """What the last backward pass left."""
+    CHANGED = "changed"
+    """The same, clipped, scaled, zeroed or otherwise changed by the loop."""
+
+
+class Learned(NamedTuple):
+    """What an update learned from.
+
+    ``bound`` says that it may have been less; ``unknown`` that nobody knows what it was.
+    """
+
+    batches: Sequence[DrawnBatch]
+    bound: bool
+    unknown: bool
+
+
+class UpdateWindow:
+    """What happened since the last update of one optimizer.
+
+    ``traced`` windows are told of gradients. Any other takes the loop's word: an update learned
+    from what was drawn since the one before.
+    """
+
+    def __init__(self, *, traced: bool = False) -> None:
+        self._traced = traced
+        self._drawn: list[DrawnBatch] = []
+        self._lost: list[DrawnBatch] = []
+        self._last: Sequence[DrawnBatch] = ()
+        self._closed = NO_PASS
+        self._begin()
+
+    def _begin(self) -> None:
+        self._flowed: dict[DrawnBatch, set[int]] = {}
+        self._partial = False
+        self._collected: set[int] = set()
+        self._gone: set[int] = set()
+        self._held = Gradients.EMPTY
+
+    @property
+    def pending(self) -> Sequence[DrawnBatch]:
+        """The batches that were drawn since the last update."""
+        return self._drawn
+
+    def draw(self, batch: DrawnBatch) -> None:
+        """Take in that a batch was handed to the loop."""
+        self._drawn.append(batch)
+
+    def flow(self, batch: DrawnBatch, backward: int) -> None:
+        """Take in that a gradient flowed through what was computed from a batch."""
+        # An optimizer may step inside a backward pass: what flows on in it was learned from then.
+        if backward != self._closed:
+            self._flowed.setdefault(batch.whole, set()).add(backward)
+            self._partial |= batch.partial
+
+    def collect(self, backward: int, held: Gradients) -> None:
+        """Take in that a backward pass left gradients with parameters, and what these held."""
+        if backward == self._closed:
+            return
+        earlier = self._collected - {backward}
+        if not earlier:
+            self._held = held
+        elif held is not Gradients.KEPT:
+            # Thrown away, or moved to where nobody sees them: the update may have used them.
+            self._gone |= earlier
+        self._collected.add(backward)
+
+    def discard(self) -> None:
+        """Take the loop's word that the batch drawn last is not learned from."""
+        if self._drawn:
+            batch = self._drawn.pop()
+            self._flowed.pop(batch, None)
+            self._lost.append(batch)
+
+    def update(self, backward: int = NO_PASS, held: Gradients = Gradients.EMPTY) -> Learned:
+        """Return what a step learned from, which was done inside a backward pass or outside of any.
+
+        ``held`` is what the parameters held, where nothing came to them since the last update.
+        """
+        held = self._held if self._collected else held
+        unseen = [batch for batch in self._drawn if batch not in self._flowed]
+        if self._traced:
+            again = () if held is Gradients.EMPTY else self._last
+            bound = bool(unseen) or self._in_doubt() or (bool(again) and held is Gradients.CHANGED)
+        else:
+            again, bound = (() if unseen else self._last), False
+        learned = list(dict.fromkeys((*again, *self._flowed, *unseen)))
+        for batch in learned:
+            batch.learned = True
+            bound |= batch.partial
+        self._drawn, self._last, self._closed = [], learned, backward
+        self._begin()
+        return Learned(learned, bound, not learned)
+
+    def take_lost(self) -> Sequence[DrawnBatch]:
+        """Return the batches that the loop discarded, once."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _in_doubt(self) -> bool:
+        """Return True if the update need not have learned from all whose gradients flowed.
+
+        It did where each flowed in a backward pass whose gradients were collected and stayed, and
+        no such pass had others.
+        """
+        stayed = self._collected - self._gone
+        known = {one for passes in self._flowed.values() for one in passes}
+        sure = all(passes & stayed for passes in self._flowed.values())
+        return self._partial or not sure or not stayed <= known

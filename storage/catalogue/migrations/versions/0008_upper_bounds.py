@@ -1,0 +1,19 @@
+"""upper bounds"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("run_recordings") as table:
+        table.add_column(sa.Column("bounds", sa.LargeBinary(), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("run_recordings") as table:
+        table.drop_column("bounds")
