@@ -1,22 +1,23 @@
-"""Time what watching a torch loop adds to each step of about 5 ms, beside the same loop unwatched.
+"""Time what watching adds to real training loops: MNIST by a small MLP and by a CNN, ids by key.
 
-Two equal networks are trained step by step in turn: one on a watched loader, one on a loader of its
-own, both of batches of 256 from a ``TensorDataset``; the two change places after half of the time,
-since where a network lies in memory costs more than recording. Figures are medians of differences
-between neighbouring steps. One thread computes, as overhead.py does it.
+The same loop trains two equal networks, epoch by epoch in turns: one on a watched loader, one on a
+plain one. What is compared is the processor time of the whole process, all threads together; what
+beginning and ending a watched run takes, with its checkpoint, is told apart. One thread computes.
 
-python benchmarks/watching.py [--json out.json]
+python benchmarks/watching.py [--epochs 8] [--json out.json]    MNIST: EXPUNGE_DATA or ../shared/data
 """
 
 import argparse
+import gzip
+import os
+import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
-from typing import Any, ClassVar
-from unittest.mock import patch
+from statistics import median
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,141 +25,142 @@ import pyarrow.parquet as pq
 import torch
 from report import Figure, finish
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 import lineage
 from lineage.integrations.torch import observe
 
-RECORDS, FEATURES, WIDTH, BATCH = 100_000, 64, 256, 256
-STEPS, WARM = 4_096, 64
-STEP = 5_000.0  # µs: what the target is a share of
-NOTE, NOTE_P99, SHARE = 5.0, 50.0, 1.0
+BATCH = 128
+FIXED = 0.1
+Loop = Callable[[Iterable[Any]], None]
 
 
-class Side:
-    """A loop under the clock; microseconds a step to load a batch, and to learn from it."""
+class Images(Dataset[dict[str, Any]]):
+    """MNIST in memory; a sample names its record."""
 
-    def __init__(self) -> None:
-        self.model = nn.Sequential(
-            nn.Linear(FEATURES, WIDTH),
-            nn.ReLU(),
-            nn.Linear(WIDTH, WIDTH),
-            nn.ReLU(),
-            nn.Linear(WIDTH, 10),
-        )
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
-        self.laps: list[tuple[float, float]] = []
+    def __init__(self, folder: Path) -> None:
+        self.pixels = torch.from_numpy(idx(folder / "mnist-train-images-idx3-ubyte.gz", 16))
+        self.pixels = self.pixels.view(-1, 1, 28, 28).float() / 255
+        self.digits = idx(folder / "mnist-train-labels-idx1-ubyte.gz", 8).astype(int).tolist()
 
-    def step(self, batches: Iterator[Any]) -> None:
-        began = time.perf_counter_ns()
-        x, y = next(batches)
-        loaded = time.perf_counter_ns()
-        loss = nn.functional.cross_entropy(self.model(x), y)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.laps.append(((loaded - began) / 1e3, (time.perf_counter_ns() - loaded) / 1e3))
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        return {"id": item, "pixels": self.pixels[item], "digit": self.digits[item]}
 
 
-class Notes(deque[Any]):
-    """The notes of a log, whose appending is under the clock (µs)."""
+@dataclass
+class Network:
+    """A network and the target of its ratio."""
 
-    laps: ClassVar[list[float]] = []
-
-    def append(self, note: Any) -> None:
-        began = time.perf_counter_ns()
-        super().append(note)
-        self.laps.append((time.perf_counter_ns() - began) / 1e3)
+    make: Callable[[], nn.Module]
+    target: float
 
 
-def again_and_again(loader: Iterable[Any]) -> Iterator[Any]:
-    while True:
-        yield from loader
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
-def loader_of(data: TensorDataset) -> DataLoader[Any]:
-    return DataLoader(data, batch_size=BATCH, shuffle=True)
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(400, 64), nn.ReLU(), nn.Linear(64, 10)),
+    )
 
 
-def measure(store: lineage.Store, folder: Path, steps: int) -> dict[str, float]:
-    data = TensorDataset(torch.randn(RECORDS, FEATURES), torch.randint(0, 10, (RECORDS,)))
-    pq.write_table(pa.table({"row": np.arange(RECORDS)}), folder / "rows.parquet")
-    lineage.add_dataset(store, "rows", folder / "rows.parquet")
-    one, other = Side(), Side()
-    halves = [half(store, data, *sides, steps=steps // 2) for sides in ((one, other), (other, one))]
-    return {column: mean(each[column] for each in halves) for column in halves[0]}
+NETWORKS = {"MLP": Network(mlp, 1.05), "CNN": Network(cnn, 1.03)}
 
 
-def half(
-    store: lineage.Store, data: TensorDataset, ours: Side, own: Side, steps: int
-) -> dict[str, float]:
-    """One side is watched, and the other on its own."""
-    ours.laps, own.laps = [], []
-    Notes.laps.clear()
-    with (
-        patch("storage.exposures.log.deque", Notes),
-        observe(store, "rows", "watched", optimizer=ours.optimizer, model=ours.model) as run,
-    ):
-        watched = again_and_again(run.watch(loader_of(data)))
-        unwatched = again_and_again(loader_of(data))
-        others = time.process_time() - time.thread_time()
-        for number in range(steps + WARM):
-            pair = (ours, watched), (own, unwatched)
-            for side, batches in pair if number % 2 else pair[::-1]:
-                side.step(batches)
-        others = time.process_time() - time.thread_time() - others
-        ended = time.perf_counter()
-    closing = time.perf_counter() - ended
-    return {
-        "steps": run.step,
-        **split(ours, own),
-        **afterwards(run.step, others, closing),
-    }
+def idx(file: Path, header: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=header).copy()
 
 
-def split(ours: Side, own: Side) -> dict[str, float]:
-    """Medians, in microseconds a step."""
-    laps = np.array(own.laps[WARM:])
-    added = np.array(ours.laps[WARM:]) - laps
-    loading, learning = np.median(added, axis=0)
-    return {
-        "own_step_us": float(np.median(laps.sum(axis=1))),
-        "added_us": float(np.median(added.sum(axis=1))),
-        "loading_us": float(loading),
-        "learning_us": float(learning),
-        "note_us": float(np.median(Notes.laps[WARM:])),
-        "note_p99_us": float(np.percentile(Notes.laps[WARM:], 99)),
-    }
+def trained(network: Network) -> tuple[nn.Module, torch.optim.Optimizer, Loop]:
+    """A network, its optimizer, and the loop that trains it for an epoch."""
+    torch.manual_seed(0)
+    model = network.make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+    def epoch(loader: Iterable[Any]) -> None:
+        for batch in loader:
+            loss = nn.functional.cross_entropy(model(batch["pixels"]), batch["digit"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return model, optimizer, epoch
 
 
-def afterwards(steps: int, others: float, closing: float) -> dict[str, float]:
-    """Microseconds a step: what other threads used of a core, and what the end of the run took."""
-    return {"background_us": 1e6 * others / steps, "closing_us": 1e6 * closing / steps}
+def loader_of(images: Images) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(images, batch_size=BATCH, shuffle=True, generator=generator)
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """Processor time of all threads."""
+    began = time.process_time()
+    act()
+    return time.process_time() - began
+
+
+def measure(
+    store: lineage.Store, images: Images, name: str, network: Network, epochs: int
+) -> dict[str, Any]:
+    _, _, plain = trained(network)
+    model, optimizer, watched = trained(network)
+    unwatched = loader_of(images)
+    took: dict[str, list[float]] = {"plain": [], "watched": []}
+    watch = observe(store, "mnist", name, optimizer=optimizer, model=model)
+    began = time.process_time()
+    with watch as run:
+        loader = run.watch(loader_of(images), record="id")
+        fixed = time.process_time() - began
+        for number in range(epochs):
+            sides = [("plain", lambda: plain(unwatched)), ("watched", lambda: watched(loader))]
+            for side, act in sides if number % 2 else sides[::-1]:
+                took[side].append(seconds(act))
+        began = time.process_time()
+    fixed += time.process_time() - began
+    return {"steps": run.step, "fixed_s": fixed, **took}
+
+
+def figures_of(name: str, target: float, found: dict[str, Any]) -> list[Figure]:
+    plain, watched = sum(found["plain"]), sum(found["watched"])
+    ratios = [ours / own for ours, own in zip(found["watched"], found["plain"], strict=True)]
+    return [
+        Figure(f"{name}: a plain step", 1e3 * plain / found["steps"], "ms"),
+        Figure(f"{name}: watched over plain, all epochs", watched / plain, "×", target),
+        Figure(f"{name}: the same, median epoch", median(ratios), "×"),
+        Figure(f"{name}: begin and end a watched run", found["fixed_s"], "s", FIXED),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
-    parser.add_argument("--steps", type=int, default=STEPS, help="about how many steps to time")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of each network")
     options = parser.parse_args()
+    data = Path(os.environ.get("EXPUNGE_DATA", "../shared/data"))
+    if not (data / "mnist-train-images-idx3-ubyte.gz").is_file():
+        print(f"skipped: no MNIST in {data}", file=sys.stderr)
+        return
     torch.set_num_threads(1)
+    images = Images(data)
+    results, figures = {}, []
     with (
         tempfile.TemporaryDirectory() as folder,
         lineage.Store.create(Path(folder, "store")) as store,
     ):
-        result = measure(store, Path(folder), options.steps)
-    share = 100 * (result["added_us"] + result["background_us"]) / STEP
-    figures = [
-        Figure("a step, unwatched", result["own_step_us"] / 1e3, "ms"),
-        Figure("append a note in the loop", result["note_us"], "µs", NOTE),
-        Figure("append a note in the loop, 99 in 100", result["note_p99_us"], "µs", NOTE_P99),
-        Figure("added to loading", result["loading_us"], "µs"),
-        Figure("added to learning", result["learning_us"], "µs"),
-        Figure("on another thread", result["background_us"], "µs"),
-        Figure("all of recording, of a step of 5 ms", share, "%", SHARE),
-        Figure("publish and compact at the end, a step", result["closing_us"], "µs"),
-    ]
-    finish("watching", figures, result, options.json, batch=BATCH, torch=torch.__version__)
+        ids = Path(folder, "ids.parquet")
+        pq.write_table(pa.table({"id": np.arange(len(images))}), ids)
+        lineage.add_dataset(store, "mnist", ids, id_columns=("id",))
+        for name, network in NETWORKS.items():
+            results[name] = measure(store, images, name.lower(), network, options.epochs)
+            figures += figures_of(name, network.target, results[name])
+    settings = {"batch": BATCH, "epochs": options.epochs, "torch": torch.__version__}
+    finish("watching", figures, results, options.json, **settings)
 
 
 if __name__ == "__main__":

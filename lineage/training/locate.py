@@ -1,7 +1,8 @@
 """From what a loader hands out to positions: by row, or by the id of a record."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +21,25 @@ MISSING = -2
 """Where the position of a record would be whose id was not there."""
 
 
+MOST_KNOWN = 2**20
+"""Ids that are kept in memory while a loop is watched; any others are hashed each time."""
+
+Find = Callable[[Sequence[object]], Positions]
+"""From ids to positions, or to `UNKNOWN`."""
+
+
 class Locator:
     """Finds the present records of a dataset version; a process of a loader may have its copy.
 
-    It holds keyed hashes and no ids.
+    What it hands to another process holds keyed hashes and no ids.
     """
 
     def __init__(self, version: Version) -> None:
         records = version.present.records
         order = np.argsort(records.keys)
         self._salt = version.salt
+        self._numbers = _KnownNumbers()
+        self._texts = _KnownTexts()
         self._positions = records.positions
         self._keys = records.keys[order]
         self._by_key = records.positions[order]
@@ -60,7 +70,20 @@ class Locator:
         return found
 
     def ids(self, ids: Sequence[object]) -> Positions:
-        """The positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None."""
+        """Return the positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None.
+
+        Loops name the same records epoch after epoch: plain ids are hashed once.
+        """
+        kinds = set(map(type, ids))
+        if kinds == {int}:
+            return self._numbers.find(ids, self._hashed)
+        return self._texts.find(ids, self._hashed) if kinds == {str} else self._hashed(ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: nobody's ids."""
+        return {**vars(self), "_numbers": _KnownNumbers(), "_texts": _KnownTexts()}
+
+    def _hashed(self, ids: Sequence[object]) -> Positions:
         texts = ["" if each is None else str(each) for each in ids]
         keys = keys_of(record_digests(texts, self._salt))
         found = np.full(len(texts), UNKNOWN)
@@ -69,4 +92,46 @@ class Locator:
         known = within[self._keys[places[within]] == keys[within]]
         found[known] = self._by_key[places[known]]
         found[[each is None for each in ids]] = MISSING
+        return found
+
+
+class _KnownTexts:
+    """Where texts were found before."""
+
+    def __init__(self) -> None:
+        self._places: dict[object, int] = {}
+
+    def find(self, ids: Sequence[object], find: Find) -> Positions:
+        """Return the positions of texts, which are found once."""
+        try:
+            return np.fromiter(map(self._places.__getitem__, ids), np.int64, len(ids))
+        except KeyError:
+            found = find(ids)
+        if len(self._places) < MOST_KNOWN:
+            pairs = zip(ids, found.tolist(), strict=True)
+            self._places.update(pair for pair in pairs if pair[1] != UNKNOWN)
+        return found
+
+
+class _KnownNumbers:
+    """Where whole numbers that are small were found before: an array is asked in one go."""
+
+    def __init__(self) -> None:
+        self._places = np.full(2**10, UNKNOWN)
+
+    def find(self, ids: Sequence[Any], find: Find) -> Positions:
+        """Return the positions of numbers, which are found once."""
+        try:
+            numbers = np.array(ids, np.int64)
+        except OverflowError:
+            return find(ids)
+        largest = int(numbers.max(initial=0))
+        if largest >= MOST_KNOWN or numbers.min(initial=0) < 0:
+            return find(ids)
+        if largest >= len(self._places):
+            room = np.full(2 * (largest + 1) - len(self._places), UNKNOWN)
+            self._places = np.concatenate((self._places, room))
+        found: Positions = self._places[numbers]
+        if found.min(initial=0) < 0:
+            self._places[numbers] = found = find(ids)
         return found

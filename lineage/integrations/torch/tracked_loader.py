@@ -282,7 +282,7 @@ def _by_key(
     name: Callable[[Any], object], _indexes: Sequence[Any], samples: Sequence[Any]
 ) -> Sequence[Any]:
     try:
-        names = [name(sample) for sample in samples if sample is not None]
+        names = list(map(name, samples))
     except (LookupError, AttributeError, TypeError):
         names = [_named(name, sample) for sample in samples if sample is not None]
     if _PLAIN.issuperset(map(type, names)):
