@@ -1,0 +1,51 @@
+"""All shapes of loops, by the theme of the module that they are in."""
+
+from itertools import chain
+from types import ModuleType
+
+from tests.lineage.loops.shape import Shape
+from tests.lineage.loops.shapes import (
+    accumulation,
+    by_hand,
+    containers,
+    datasets,
+    libraries,
+    loaders,
+    models,
+    replay,
+    several_loaders,
+    streams,
+    subclasses,
+    updates,
+    wrappers,
+)
+
+MODULES = (
+    loaders,
+    containers,
+    streams,
+    subclasses,
+    libraries,
+    wrappers,
+    several_loaders,
+    replay,
+    datasets,
+    accumulation,
+    by_hand,
+    updates,
+    models,
+)
+
+
+def theme(module: ModuleType) -> str:
+    """Return the name of a module of shapes."""
+    return module.__name__.rpartition(".")[2]
+
+
+def shapes_of(module: ModuleType) -> dict[str, Shape]:
+    """Return the shapes of a module by their full names, in its order."""
+    found = (value for value in vars(module).values() if isinstance(value, Shape))
+    return {f"{theme(module)}.{shape.name}": shape for shape in found}
+
+
+SHAPES = dict(chain.from_iterable(shapes_of(module).items() for module in MODULES))
