@@ -99,6 +99,9 @@ class EventReplayer:
                     window.flow(batch, backward)
             case GradientsCollected(window, backward, held):
                 window.collect(backward, held)
+                for other in self._windows:
+                    if other is not window:
+                        other.collect_elsewhere(backward)
             case Updated():
                 yield from self._updated(event)
             case Discarded():
@@ -109,10 +112,10 @@ class EventReplayer:
             case WindowOpened(window):
                 self._windows.append(window)
             case WindowClosed(window):
-                yield from self._visited((window,), self._step)
+                yield from self._visited((window,))
                 self._windows.remove(window)
             case Paused():
-                yield from self._visited(self._windows, max(self._step - 1, 0))
+                yield from self._visited(self._windows)
 
     def _updated(self, done: Updated) -> Iterator[Batch]:
         learned = done.window.update(done.backward, done.held)
@@ -125,14 +128,17 @@ class EventReplayer:
         self.unknown += learned.unknown
         self._step += 1
 
-    def _visited(self, windows: Iterable[UpdateWindow], step: int) -> Iterator[Batch]:
-        """Return what the state has seen, and no update has learned from yet, or ever will."""
+    def _visited(self, windows: Iterable[UpdateWindow]) -> Iterator[Batch]:
+        """Return what the state has seen, and no update has learned from yet, or ever will.
+
+        Such visits belong to the last step that was done; what waits may be learned later.
+        """
         waiting = dict.fromkeys(
             batch for window in windows for batch in (*window.take_lost(), *window.pending)
         )
         for batch in waiting:
             if not batch.learned:
-                yield self._batch(batch, step, applied=False)
+                yield self._batch(batch, max(self._step - 1, 0), applied=False)
 
     def _batch(self, batch: DrawnBatch, step: int, *, applied: bool) -> Batch:
         self.unknown += batch.unknown

@@ -110,6 +110,7 @@ class UpdateWindow:
         self._flowed: dict[DrawnBatch, set[int]] = {}
         self._partial = False
         self._collected: set[int] = set()
+        self._elsewhere: set[int] = set()
         self._gone: set[int] = set()
         self._held = Gradients.EMPTY
 
@@ -141,6 +142,10 @@ class UpdateWindow:
             self._gone |= earlier
         self._collected.add(backward)
 
+    def collect_elsewhere(self, backward: int) -> None:
+        """Take in that a backward pass left gradients with parameters of another optimizer."""
+        self._elsewhere.add(backward)
+
     def discard(self) -> None:
         """Take the loop's word that the batch drawn last is not learned from."""
         if self._drawn:
@@ -155,6 +160,7 @@ class UpdateWindow:
         """
         held = self._held if self._collected else held
         unseen = [batch for batch in self._drawn if batch not in self._flowed]
+        self._leave_to_others()
         if self._traced:
             again = () if held is Gradients.EMPTY else self._last
             bound = bool(unseen) or self._in_doubt() or (bool(again) and held is Gradients.CHANGED)
@@ -172,6 +178,15 @@ class UpdateWindow:
         """Return the batches that the loop discarded, once."""
         lost, self._lost = self._lost, []
         return lost
+
+    def _leave_to_others(self) -> None:
+        """Forget what flowed for other optimizers alone, where something flowed for this one."""
+        others = self._elsewhere - self._collected
+        if not others:
+            return
+        own = {batch: passes for batch, passes in self._flowed.items() if not passes <= others}
+        if own:
+            self._flowed = own
 
     def _in_doubt(self) -> bool:
         """Return True if the update need not have learned from all whose gradients flowed.

@@ -126,6 +126,8 @@ def _comparable(name: str, items: Sequence[Any]) -> bool:
 
 
 def _cells(version: Version, names: Sequence[str], rows: Any) -> dict[str, list[Any]]:
+    if not names:
+        return {}
     positions = version.present.positions[rows]
     pieces = manifests.read_cells(version.store.objects, version.chunks, names, positions)
     table = pa.Table.from_batches(list(pieces))

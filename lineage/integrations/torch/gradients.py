@@ -1,7 +1,7 @@
 """Hooks that tell of an optimizer's gradients and of its steps."""
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,9 +13,6 @@ from lineage.integrations.torch.tracked_tensor import backward_pass
 from lineage.training.events import GradientsCollected, Updated
 from lineage.training.observed import Observed
 from lineage.training.update_window import Gradients
-
-MOST_HOOKED = 32
-"""Parameters of an optimizer whose gradients are told of; of more, these many in even distances."""
 
 
 def plain_optimizer(optimizer: Any) -> Optimizer:
@@ -49,18 +46,17 @@ def watch_optimizer(run: Observed, optimizer: Optimizer) -> Callable[[], object]
 class _Hooks:
     """The hooks of one optimizer.
 
-    The first gradient of a backward pass tells of all: what its parameter holds from before, and
-    that the others hold nothing, says whether gradients of earlier passes are still there.
+    The first parameter that a backward pass leaves a gradient with is its witness. What the witness
+    of the pass before still holds says whether the gradients of that pass are there.
     """
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
         self._run = run
         self._window = run.window(traced=True)
         self._optimizer = optimizer
-        self._parameters: list[Tensor] = []
+        self._hooked: set[Tensor] = set()
         self._hooks = ExitStack()
-        self._newest = _Held()
-        self._held: dict[Tensor, _Held] = {}
+        self._witness: _Witness | None = None
         self._pass: int | None = None
         self._depth = 0
         self._within = False
@@ -77,77 +73,73 @@ class _Hooks:
         self._run.close_window(self._window)
 
     def _hook_parameters(self) -> None:
-        """Hook parameters that can have gradients and are not hooked, all or some of them."""
-        known = set(self._parameters)
-        wanted = [each for each in self._trainable() if each not in known]
-        room = MOST_HOOKED - len(known)
-        if len(wanted) > room > 0:
-            wanted = [wanted[place * len(wanted) // room] for place in range(room)]
-        for parameter in wanted[: max(room, 0)]:
-            handle = parameter.register_post_accumulate_grad_hook(self._collected)  # type: ignore[no-untyped-call]
-            self._hooks.callback(handle.remove)
-            self._parameters.append(parameter)
-
-    def _trainable(self) -> Iterator[Tensor]:
+        """Hook the parameters that can have gradients, and are not hooked yet."""
         for group in self._optimizer.param_groups:
-            yield from (each for each in group["params"] if each.requires_grad and each.is_leaf)
+            for each in group["params"]:
+                if each.requires_grad and each.is_leaf and each not in self._hooked:
+                    self._hooked.add(each)
+                    handle = each.register_post_accumulate_grad_hook(self._collected)
+                    self._hooks.callback(handle.remove)
 
     def _collected(self, parameter: Tensor) -> None:
-        """A gradient was left with a parameter: only the first of a backward pass counts."""
+        """Take in that a gradient was left with a parameter: the first of a pass counts."""
         backward = backward_pass()
         if backward == self._pass:
             return
         self._pass = backward
-        held = self._held_before(parameter)
+        held = self._held(parameter)
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
-        self._newest = self._held[parameter] = _Held(parameter)
+        self._witness = _Witness(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
 
-    def _held_before(self, parameter: Tensor) -> Gradients:
-        known = self._held.get(parameter)
-        grad = parameter.grad
-        if known is not None and grad is not None and known.grad() is grad:
-            return Gradients.KEPT if grad._version == known.version + 1 else Gradients.CHANGED
-        others = (each.grad for each in self._parameters if each is not parameter)
+    def _held(self, newest: Tensor | None = None) -> Gradients:
+        """Return what the parameters held, but for the one that a gradient just came to."""
+        if self._witness is not None and self._witness.holds():
+            same = self._witness.is_unchanged(added=self._witness.parameter is newest)
+            return Gradients.KEPT if same else Gradients.CHANGED
+        # A gradient that can be differentiated takes the place of what it was added to.
+        if newest is not None and newest.grad is not None and newest.grad.requires_grad:
+            return Gradients.EMPTY if self._witness is None else Gradients.CHANGED
+        others = (each.grad for each in self._hooked if each is not newest)
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
 
     def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        """A step begins; an optimizer that extends another one begins a second inside it."""
+        """Take in that a step begins; one that extends another begins a second inside it."""
         self._depth += 1
 
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
         if self._depth:
             return
-        held = Gradients.EMPTY if self._pass is not None else self._newest.now()
+        held = Gradients.EMPTY
+        if self._pass is None and self._witness is not None and self._witness.holds():
+            held = self._held()
         self._pass, self._within = None, False
         self._run.update(Updated(self._window, backward_pass(), held))
         self._hook_parameters()
 
 
-class _Held:
-    """The gradient of a parameter as a backward pass left it."""
+class _Witness:
+    """A parameter, and the gradient that a backward pass left with it."""
 
-    __slots__ = ("_parameter", "grad", "version")
+    __slots__ = ("_grad", "_version", "parameter")
 
-    def __init__(self, parameter: Tensor | None = None) -> None:
-        grad = None if parameter is None else parameter.grad
-        self._parameter = parameter
-        self.grad: Callable[[], Tensor | None] = _nothing if grad is None else weakref.ref(grad)
-        self.version = 0 if grad is None else grad._version
+    def __init__(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        self.parameter = parameter
+        self._grad = weakref.ref(parameter.grad)
+        self._version = parameter.grad._version
 
-    def now(self) -> Gradients:
-        """Return what is left of it."""
-        grad = self.grad()
-        if grad is None or self._parameter is None or self._parameter.grad is not grad:
-            return Gradients.EMPTY
-        return Gradients.KEPT if grad._version == self.version else Gradients.CHANGED
+    def holds(self) -> bool:
+        """Return True if the parameter still has that gradient, whatever was done to it."""
+        return self.parameter.grad is not None and self._grad() is self.parameter.grad
 
-
-def _nothing() -> None:
-    return None
+    def is_unchanged(self, *, added: bool) -> bool:
+        """Return True if nothing was done to the gradient but that another was ``added``."""
+        grad = self.parameter.grad
+        return grad is not None and grad._version == self._version + added
 
 
 def optimizers_of(optimizer: Any) -> list[Optimizer]:

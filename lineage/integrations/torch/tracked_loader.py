@@ -96,7 +96,11 @@ class ObservedLoader:
         self._late = late
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
+        # The loader begins now, not with its first batch: it may draw from generators as it does.
+        return self._observed(iter(self._loader))
+
+    def _observed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
             drawn = batches_in(batch)
             if not drawn:
                 raise ProgramError(

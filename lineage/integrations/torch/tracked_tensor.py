@@ -99,10 +99,20 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
         if not _SCALARS.issuperset(map(type, batch)):
             for each in batch:
                 yield from tensors_of(each)
-    elif hasattr(batch, "__dict__") and not isinstance(batch, type):
-        for each in vars(batch).values():
+    else:
+        for each in _attributes(batch):
             if isinstance(each, Tensor | Mapping | list | tuple):
                 yield from tensors_of(each)
+
+
+def _attributes(thing: Any) -> Iterator[Any]:
+    """Return what an object of a class of the user's holds."""
+    if not isinstance(thing, type):
+        yield from getattr(thing, "__dict__", {}).values()
+        for kind in type(thing).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                yield getattr(thing, name, None)
 
 
 def _mark(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
@@ -181,7 +191,7 @@ def _tracked(values: Iterable[Any]) -> Iterator[TrackedTensor]:
 
 def _is_part(result: Tensor, source: TrackedTensor) -> bool:
     """Return True if a selection may have left out records of what it was taken from."""
-    if result.shape[:1] == source.shape[:1]:
+    if result.shape[:1] == source.shape[:1] or result.numel() >= source.numel():
         return False
     # Where another dimension has as many entries as there are records, it is theirs.
     return len(source.shape) < 2 or len(source._batches[0].records) not in source.shape[1:]
