@@ -1,16 +1,17 @@
 """What a program is given: its data, its step counter, and the way to be restored.
 
-Rows enter only through ``Run.batches``. Everything a program may know of a dataset beforehand is
-nominal, so the same function trains with and without some records and nothing else changes.
+Rows enter only through the run, where it is recorded what they are read for. Everything a program
+may know of a dataset beforehand is nominal, so the same function trains with and without some
+records and nothing else changes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from itertools import tee
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lineage.data.statistics import Statistic
 from lineage.data.version import Version
@@ -24,8 +25,12 @@ from lineage.training.fits import in_shard
 from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock
 from lineage.training.order import Order
+from lineage.training.reading import Drawing, Lent, Permit, RowReader
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
+from lineage.training.vocabulary import columns_of, labels_of
+
+T = TypeVar("T")
 
 Predictor = Callable[[Batch], ArrayLike]
 """From a batch to one row of probabilities, or one value, a record."""
@@ -77,6 +82,7 @@ class Run:
         self._epochs: Iterator[Epoch] | None = None
         self._fits = 0
         self._began = False
+        self._permit = Permit(spec.train)
         self.seed: Callable[[int], None] = lambda step: None
 
     @property
@@ -171,27 +177,30 @@ class Run:
                 "the program draws an order of its own, and this run has a stable schedule",
                 hint="train with --schedule recorded, or leave run.draw out",
             )
-        self._schedule = self._arrange(order)
+        assert self._spec.train is not None
+        self._schedule = self._arrange(Drawing(order, self._permit, self._spec.train))
 
     @property
     def draws(self) -> bool:
         """Whether the program has to say in which order rows come: see ``draw``."""
         return self._arrange is not None
 
-    def columns(
-        self, handle: Handle, names: Sequence[str] | None = None
-    ) -> Mapping[str, NDArray[np.generic]]:
-        """Columns of the present rows, for a loader to read single rows from; see its integration.
+    def rows(self, handle: Handle, names: Sequence[str] | None = None) -> RowReader:
+        """Return a reader of single present rows, for a loader to make its items of.
 
-        Rows count the present records, as those of ``upcoming``.
+        A row of the scheduled dataset can be read by the item that is due. Any row can be read
+        inside ``evaluate`` and ``fit`` of its dataset, as far as these see it, and one of the
+        scheduled dataset while its order is drawn. Rows count the present records, as those of
+        ``upcoming``.
         """
         version = self._inputs[handle.alias]
-        rows = version.present.positions
-        return {name: version.column(name)[rows] for name in names or handle.columns}
+        column, present = columns_of(version, handle.specification), version.present.positions
+        columns = {name: column(name)[present] for name in names or handle.columns}
+        return RowReader(self._permit, handle.alias, len(handle), columns)
 
-    def loading(self) -> Callable[[int], None]:
-        """A function that seeds what loads the batch of a step, in whatever process that is."""
-        return LoadingSeeds(self._spec.seed, self.generators)
+    def loading(self) -> "Loading":
+        """Return what loads a batch needs in its process: seeds by step, and rows by item."""
+        return Loading(LoadingSeeds(self._spec.seed, self.generators), self._permit)
 
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
@@ -208,14 +217,38 @@ class Run:
         if isinstance(function, Statistic):
             value = self._recorder.carried(self._fits, handle.alias, function)
         if value is None:
-            value = function(self._all_rows(handle, shard_only=True))
+            value = self._over_all_rows(function, handle, "run.fit")
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
         return value
 
+    def labels(self, handle: Handle, column: str) -> tuple[str | None, ...]:
+        """Fit the labels of a category, by code; None where no row that the run may see has it.
+
+        A label tells something of who has it, so it is recorded as something fitted on the rows: it
+        influences every step, and shards do not learn the labels of others.
+
+        Raises:
+            ProgramError: training has begun, or the column is no category.
+        """
+        if column not in handle.categories:
+            known = ", ".join(handle.categories) or "none"
+            raise ProgramError(
+                f"column {column!r} of dataset {handle.alias!r} is no category and has no labels",
+                hint=f"its categories are {known}",
+            )
+        labels = labels_of(self._inputs[handle.alias], handle.specification, column)
+
+        def present(batch: Batch) -> tuple[str | None, ...]:
+            codes = set(batch[column].tolist())
+            return tuple(label if code in codes else None for code, label in enumerate(labels))
+
+        fitted: tuple[str | None, ...] = self.fit(present, handle)
+        return fitted
+
     def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
         """Measure on all present rows of a dataset; recorded as selection, not as training."""
-        metrics = function(self._all_rows(handle, shard_only=False))
+        metrics = self._over_all_rows(function, handle, "run.evaluate")
         self._recorder.evaluated(handle.alias, self.step, metrics)
         return metrics
 
@@ -233,16 +266,12 @@ class Run:
                 "the program asks for batches, and its run takes no step",
                 hint="train it for an epoch or more: --dataset NAME --epochs N",
             )
-        if handle.alias != self._spec.train:
-            raise ProgramError(
-                f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
-                hint="name the dataset to train on first: --dataset NAME",
-            )
+        self._scheduled(handle)
         if self._began:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
         schedule = self._arranged
         self._began = True
-        return self._train(self._inputs[handle.alias], schedule)
+        return self._train(handle, schedule)
 
     def finish(self, seconds: float) -> None:
         """Keep what a program made of the models it was given, where its run takes no step.
@@ -262,7 +291,11 @@ class Run:
 
         Rows count the present records. For loaders that read ahead of the loop that trains: what
         is drawn for them is what that loop gets.
+
+        Raises:
+            ProgramError: another dataset than the scheduled one.
         """
+        self._scheduled(handle)
         records = self._inputs[handle.alias].present.records
         ahead, self._epochs = tee(self._arranged.epochs(records, self.step))
         return self._coming(ahead, self.step)
@@ -283,17 +316,25 @@ class Run:
             )
         return self._schedule
 
+    def _scheduled(self, handle: Handle) -> None:
+        if handle.alias != self._spec.train:
+            raise ProgramError(
+                f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
+                hint="name the dataset to train on first: --dataset NAME",
+            )
+
     def _not_begun(self, what: str) -> None:
         if self._began:
             raise ProgramError(
                 f"run.{what} was called after training began", hint="call it before run.batches"
             )
 
-    def _train(self, version: Version, schedule: Forward) -> Iterator[Batch]:
+    def _train(self, handle: Handle, schedule: Forward) -> Iterator[Batch]:
+        version = self._inputs[handle.alias]
         present, until, visited = version.present, self.end, self._recorder.visited
         clock = LapClock(self.step, version.salt, self._consumed)
         due = _cadence(schedule.boundaries, self._spec.checkpoint_every)
-        fewest, column = self._spec.min_batch, cache(version.column)
+        fewest, column = self._spec.min_batch, columns_of(version, handle.specification)
         if self.step >= until:
             return
         for epoch in self._epochs or schedule.epochs(present.records, self.step):
@@ -310,7 +351,9 @@ class Run:
                 else:
                     self.seed(step)
                     share = slice(low + self.rank, high, self.world_size)
-                    yield Batch(column, rows[share], keys[share], high - low)
+                    lent = Lent(column, handle.alias, f"step {step}")
+                    yield Batch(lent, rows[share], keys[share], high - low)
+                    lent.close()
                     if visited is not None:
                         visited(step, rows[low:high])
                 low = high
@@ -327,13 +370,28 @@ class Run:
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self.tracked.items()}
 
-    def _all_rows(self, handle: Handle, *, shard_only: bool) -> Batch:
+    def _over_all_rows(self, function: Callable[[Batch], T], handle: Handle, what: str) -> T:
+        """Return what a function makes of all present rows; a fit sees those of its shard."""
         version = self._inputs[handle.alias]
         present = version.present
+        seen = None if what == "run.evaluate" else in_shard(present.records, version, self._spec)
         rows = np.lexsort((present.records.keys,))
-        if shard_only:
-            rows = rows[in_shard(present.records, version, self._spec)[rows]]
-        return Batch(version.column, present.positions[rows], present.records.keys[rows])
+        if seen is not None:
+            rows = rows[seen[rows]]
+        lent = Lent(columns_of(version, handle.specification), handle.alias, f"{what} ended")
+        with self._permit.rows(handle.alias, seen):
+            try:
+                return function(Batch(lent, present.positions[rows], present.records.keys[rows]))
+            finally:
+                lent.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What a process needs to load batches of a run: it is copied into worker processes."""
+
+    seed: Callable[[int], None]
+    permit: Permit
 
 
 def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
