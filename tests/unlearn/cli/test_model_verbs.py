@@ -163,17 +163,13 @@ def test_predictions_are_a_row_of_probabilities_a_record(trained):
 
 
 def test_predictions_equal_those_of_the_library(trained):
-    import numpy as np
-
     import lineage
 
     with lineage.Store.open(trained.folder / ".expunge") as store:
         model = lineage.load_model(store, "speech")
         from lineage.data.dataset import head
-        from lineage.training.batch import Batch
 
-        version = head(store, "voices")
-        expected = model.predict(Batch(version.column, np.arange(60), np.zeros(60, np.uint64)))
+        expected = model.predict(model.batch(head(store, "voices")))
     answer = trained.ask("model", "predict", "speech", "voices.csv")
     assert answer["probabilities"] == expected.tolist()
 
@@ -196,7 +192,7 @@ def test_a_label_column_may_be_missing_and_one_that_is_read_may_not(trained):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("pitch,tone\n0.5,shrill\n", "labels that the dataset never had"),
+        ("pitch,tone\n0.5,shrill\n", "labels that the model does not know"),
         ("pitch,tone\nloud,low\n", "row 1"),
         ("size\n3\n", "none of the columns"),
         ("pitch,tone,size\n0.5,low,3\n", "'size' that was not declared"),
