@@ -94,6 +94,7 @@ class Bench:
             self.workshop.written(self.root / f"{name}.csv", rows),
             id_columns=("id",),
             subject_columns=("person",),
+            salt=self.workshop.SALT,
             **options,
         )
 
