@@ -119,6 +119,14 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """What a process needs to load batches of a run: it is copied into worker processes."""
+
+    seed: Callable[[int], None]
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
 class RowReader:
     """The present rows of a dataset, each a dictionary of NumPy values, as far as they are due.
 

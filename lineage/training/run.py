@@ -6,7 +6,6 @@ records and nothing else changes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import tee
 from typing import Any, TypeVar
 
@@ -25,10 +24,11 @@ from lineage.training.fits import in_shard
 from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock
 from lineage.training.order import Order
-from lineage.training.reading import Drawing, Lent, Permit, RowReader
+from lineage.training.reading import Drawing, Lent, Loading, Permit, RowReader
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
-from lineage.training.vocabulary import columns_of, labels_of
+from lineage.training.unchanged import unchanged
+from lineage.training.vocabulary import PresentLabels, columns_of
 
 T = TypeVar("T")
 
@@ -198,7 +198,7 @@ class Run:
         columns = {name: column(name)[present] for name in names or handle.columns}
         return RowReader(self._permit, handle.alias, len(handle), columns)
 
-    def loading(self) -> "Loading":
+    def loading(self) -> Loading:
         """Return what loads a batch needs in its process: seeds by step, and rows by item."""
         return Loading(LoadingSeeds(self._spec.seed, self.generators), self._permit)
 
@@ -217,7 +217,7 @@ class Run:
         if isinstance(function, Statistic):
             value = self._recorder.carried(self._fits, handle.alias, function)
         if value is None:
-            value = self._over_all_rows(function, handle, "run.fit")
+            value = self._over_all_rows(function, handle, fits=True)
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
         return value
@@ -231,24 +231,19 @@ class Run:
         Raises:
             ProgramError: training has begun, or the column is no category.
         """
-        if column not in handle.categories:
-            known = ", ".join(handle.categories) or "none"
-            raise ProgramError(
-                f"column {column!r} of dataset {handle.alias!r} is no category and has no labels",
-                hint=f"its categories are {known}",
-            )
-        labels = labels_of(self._inputs[handle.alias], handle.specification, column)
-
-        def present(batch: Batch) -> tuple[str | None, ...]:
-            codes = set(batch[column].tolist())
-            return tuple(label if code in codes else None for code, label in enumerate(labels))
-
-        fitted: tuple[str | None, ...] = self.fit(present, handle)
+        labels = PresentLabels.of(self._inputs[handle.alias], handle.specification, column)
+        fitted: tuple[str | None, ...] = self.fit(labels, handle)
         return fitted
 
     def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
-        """Measure on all present rows of a dataset; recorded as selection, not as training."""
-        metrics = self._over_all_rows(function, handle, "run.evaluate")
+        """Measure on all present rows of a dataset; recorded as selection, not as training.
+
+        Raises:
+            ProgramError: the function changes what is tracked, such as a running mean of a batch
+                normalisation that is in training mode.
+        """
+        with unchanged(self.tracked, handle.alias):
+            metrics = self._over_all_rows(function, handle, fits=False)
         self._recorder.evaluated(handle.alias, self.step, metrics)
         return metrics
 
@@ -370,28 +365,22 @@ class Run:
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self.tracked.items()}
 
-    def _over_all_rows(self, function: Callable[[Batch], T], handle: Handle, what: str) -> T:
-        """Return what a function makes of all present rows; a fit sees those of its shard."""
+    def _over_all_rows(self, function: Callable[[Batch], T], handle: Handle, *, fits: bool) -> T:
+        """Return what a function makes of all present rows; of those of the shard, if it fits."""
         version = self._inputs[handle.alias]
         present = version.present
-        seen = None if what == "run.evaluate" else in_shard(present.records, version, self._spec)
+        seen = in_shard(present.records, version, self._spec) if fits else None
         rows = np.lexsort((present.records.keys,))
         if seen is not None:
             rows = rows[seen[rows]]
-        lent = Lent(columns_of(version, handle.specification), handle.alias, f"{what} ended")
+        end = "run.fit ended" if fits else "run.evaluate ended"
+        lent = Lent(columns_of(version, handle.specification), handle.alias, end)
+        batch = Batch(lent, present.positions[rows], present.records.keys[rows])
         with self._permit.rows(handle.alias, seen):
             try:
-                return function(Batch(lent, present.positions[rows], present.records.keys[rows]))
+                return function(batch)
             finally:
                 lent.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """What a process needs to load batches of a run: it is copied into worker processes."""
-
-    seed: Callable[[int], None]
-    permit: Permit
 
 
 def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:

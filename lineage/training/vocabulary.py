@@ -8,13 +8,14 @@ replay and a twin are given the same codes.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineage.data.statistics.contract import Columns
 from lineage.data.version import Version
-from lineage.errors import VocabularyError
+from lineage.errors import ProgramError, VocabularyError
 from lineage.training.specification import HandleSpec
 from storage.intake import Column, ColumnKind
 
@@ -140,12 +141,35 @@ def require_known(spec: HandleSpec, name: str, cells: Cells, rows: NDArray[np.in
         )
 
 
-def labels_of(version: Version, spec: HandleSpec, name: str) -> tuple[str | None, ...]:
-    """Return the labels of a category by their codes in a run; None where the dataset has none."""
-    (column,) = (column for column in version.columns if column.name == name)
-    codes = spec.codes.get(name, range(len(column.categories)))
-    labels: list[str | None] = [None] * spec.categories[name]
-    for code, label in zip(codes, column.categories, strict=False):
-        if code is not None and code < len(labels):
-            labels[code] = label
-    return tuple(labels)
+@dataclass(frozen=True, slots=True)
+class PresentLabels:
+    """Fits the labels of a category: a label a code, None where no row of those it is given has it.
+
+    ``labels`` are those that the dataset has, by their codes in the run.
+    """
+
+    column: str
+    labels: tuple[str | None, ...]
+
+    @classmethod
+    def of(cls, version: Version, spec: HandleSpec, name: str) -> Self:
+        """Return what fits the labels of a column of a dataset version.
+
+        Raises:
+            ProgramError: the column is no category.
+        """
+        if name not in spec.categories:
+            known = ", ".join(spec.categories) or "none"
+            raise ProgramError(
+                f"column {name!r} of dataset {spec.dataset!r} is no category and has no labels",
+                hint=f"its categories are {known}",
+            )
+        (column,) = (column for column in version.columns if column.name == name)
+        codes = spec.codes.get(name, range(len(column.categories)))
+        by_code = dict(zip(codes, column.categories, strict=False))
+        return cls(name, tuple(by_code.get(code) for code in range(spec.categories[name])))
+
+    def __call__(self, batch: Columns) -> tuple[str | None, ...]:
+        """Return the labels that some rows have."""
+        codes = set(batch[self.column].tolist())
+        return tuple(label if code in codes else None for code, label in enumerate(self.labels))

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from lineage.errors import ProgramError, UnattributedReadError
 from lineage.integrations.torch.noting import changed
 from lineage.training.batch import Handle
-from lineage.training.run import Loading, Run
+from lineage.training.reading import Loading
+from lineage.training.run import Run
 
 
 class Rows(Dataset[dict[str, Any]]):
