@@ -7,9 +7,8 @@ records and nothing else changes.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import tee
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lineage.data.statistics import Statistic
@@ -20,17 +19,15 @@ from lineage.schedule.contract import Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.config import Config
 from lineage.training.contract import Recorder, Stateful
-from lineage.training.fits import in_shard
 from lineage.training.given import State
-from lineage.training.lap import Lap, LapClock
+from lineage.training.lap import Lap, LapClock, cadence
 from lineage.training.order import Order
 from lineage.training.reading import Drawing, Lent, Loading, Permit, RowReader
+from lineage.training.rows import RunRows
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
 from lineage.training.unchanged import unchanged
-from lineage.training.vocabulary import PresentLabels, columns_of
-
-T = TypeVar("T")
+from lineage.training.vocabulary import columns_of
 
 Predictor = Callable[[Batch], ArrayLike]
 """From a batch to one row of probabilities, or one value, a record."""
@@ -82,7 +79,7 @@ class Run:
         self._epochs: Iterator[Epoch] | None = None
         self._fits = 0
         self._began = False
-        self._permit = Permit(spec.train)
+        self._rows = RunRows(spec, inputs, Permit(spec.train))
         self.seed: Callable[[int], None] = lambda step: None
 
     @property
@@ -178,7 +175,7 @@ class Run:
                 hint="train with --schedule recorded, or leave run.draw out",
             )
         assert self._spec.train is not None
-        self._schedule = self._arrange(Drawing(order, self._permit, self._spec.train))
+        self._schedule = self._arrange(Drawing(order, self._rows.permit, self._spec.train))
 
     @property
     def draws(self) -> bool:
@@ -188,19 +185,14 @@ class Run:
     def rows(self, handle: Handle, names: Sequence[str] | None = None) -> RowReader:
         """Return a reader of single present rows, for a loader to make its items of.
 
-        A row of the scheduled dataset can be read by the item that is due. Any row can be read
-        inside ``evaluate`` and ``fit`` of its dataset, as far as these see it, and one of the
-        scheduled dataset while its order is drawn. Rows count the present records, as those of
-        ``upcoming``.
+        A due item can read its own row; ``evaluate`` and ``fit`` of a dataset the rows they see; an
+        order, while it is drawn, those it orders. Rows count the present records.
         """
-        version = self._inputs[handle.alias]
-        column, present = columns_of(version, handle.specification), version.present.positions
-        columns = {name: column(name)[present] for name in names or handle.columns}
-        return RowReader(self._permit, handle.alias, len(handle), columns)
+        return self._rows.reader(handle, names)
 
     def loading(self) -> Loading:
         """Return what loads a batch needs in its process: seeds by step, and rows by item."""
-        return Loading(LoadingSeeds(self._spec.seed, self.generators), self._permit)
+        return Loading(LoadingSeeds(self._spec.seed, self.generators), self._rows.permit)
 
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
@@ -217,7 +209,7 @@ class Run:
         if isinstance(function, Statistic):
             value = self._recorder.carried(self._fits, handle.alias, function)
         if value is None:
-            value = self._over_all_rows(function, handle, fits=True)
+            value = self._rows.fitted(function, handle)
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
         return value
@@ -225,25 +217,22 @@ class Run:
     def labels(self, handle: Handle, column: str) -> tuple[str | None, ...]:
         """Fit the labels of a category, by code; None where no row that the run may see has it.
 
-        A label tells something of who has it, so it is recorded as something fitted on the rows: it
-        influences every step, and shards do not learn the labels of others.
+        A label tells of who has it, so it influences every step, as all that is fitted does.
 
         Raises:
             ProgramError: training has begun, or the column is no category.
         """
-        labels = PresentLabels.of(self._inputs[handle.alias], handle.specification, column)
-        fitted: tuple[str | None, ...] = self.fit(labels, handle)
+        fitted: tuple[str | None, ...] = self.fit(self._rows.labels(handle, column), handle)
         return fitted
 
     def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
         """Measure on all present rows of a dataset; recorded as selection, not as training.
 
         Raises:
-            ProgramError: the function changes what is tracked, such as a running mean of a batch
-                normalisation that is in training mode.
+            ProgramError: the function changes what is tracked: it learned.
         """
         with unchanged(self.tracked, handle.alias):
-            metrics = self._over_all_rows(function, handle, fits=False)
+            metrics = self._rows.measured(function, handle)
         self._recorder.evaluated(handle.alias, self.step, metrics)
         return metrics
 
@@ -285,10 +274,7 @@ class Run:
         """The steps that ``batches`` will hand out, from the present one on, and the rows of each.
 
         Rows count the present records. For loaders that read ahead of the loop that trains: what
-        is drawn for them is what that loop gets.
-
-        Raises:
-            ProgramError: another dataset than the scheduled one.
+        is drawn for them is what that loop gets. It raises what ``batches`` does of a dataset.
         """
         self._scheduled(handle)
         records = self._inputs[handle.alias].present.records
@@ -328,7 +314,7 @@ class Run:
         version = self._inputs[handle.alias]
         present, until, visited = version.present, self.end, self._recorder.visited
         clock = LapClock(self.step, version.salt, self._consumed)
-        due = _cadence(schedule.boundaries, self._spec.checkpoint_every)
+        due = cadence(schedule.boundaries, self._spec.checkpoint_every)
         fewest, column = self._spec.min_batch, columns_of(version, handle.specification)
         if self.step >= until:
             return
@@ -364,26 +350,3 @@ class Run:
 
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self.tracked.items()}
-
-    def _over_all_rows(self, function: Callable[[Batch], T], handle: Handle, *, fits: bool) -> T:
-        """Return what a function makes of all present rows; of those of the shard, if it fits."""
-        version = self._inputs[handle.alias]
-        present = version.present
-        seen = in_shard(present.records, version, self._spec) if fits else None
-        rows = np.lexsort((present.records.keys,))
-        if seen is not None:
-            rows = rows[seen[rows]]
-        end = "run.fit ended" if fits else "run.evaluate ended"
-        lent = Lent(columns_of(version, handle.specification), handle.alias, end)
-        batch = Batch(lent, present.positions[rows], present.records.keys[rows])
-        with self._permit.rows(handle.alias, seen):
-            try:
-                return function(batch)
-            finally:
-                lent.close()
-
-
-def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
-    """After how many steps checkpoints are due."""
-    regular = () if every is None else range(every, boundaries[-1] + 1, every)
-    return frozenset((*boundaries, *regular))
