@@ -222,8 +222,7 @@ class Run:
         Raises:
             ProgramError: training has begun, or the column is no category.
         """
-        fitted: tuple[str | None, ...] = self.fit(self._rows.labels(handle, column), handle)
-        return fitted
+        return self.fit(self._rows.labels(handle, column), handle)  # type: ignore[no-any-return]
 
     def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
         """Measure on all present rows of a dataset; recorded as selection, not as training.
@@ -274,7 +273,7 @@ class Run:
         """The steps that ``batches`` will hand out, from the present one on, and the rows of each.
 
         Rows count the present records. For loaders that read ahead of the loop that trains: what
-        is drawn for them is what that loop gets. It raises what ``batches`` does of a dataset.
+        is drawn for them is what that loop gets. Another dataset is refused, as there.
         """
         self._scheduled(handle)
         records = self._inputs[handle.alias].present.records
@@ -311,9 +310,8 @@ class Run:
             )
 
     def _train(self, handle: Handle, schedule: Forward) -> Iterator[Batch]:
-        version = self._inputs[handle.alias]
-        present, until, visited = version.present, self.end, self._recorder.visited
-        clock = LapClock(self.step, version.salt, self._consumed)
+        version, until, visited = self._inputs[handle.alias], self.end, self._recorder.visited
+        present, clock = version.present, LapClock(self.step, version.salt, self._consumed)
         due = cadence(schedule.boundaries, self._spec.checkpoint_every)
         fewest, column = self._spec.min_batch, columns_of(version, handle.specification)
         if self.step >= until:

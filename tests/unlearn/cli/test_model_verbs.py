@@ -182,6 +182,17 @@ def test_codes_are_those_of_the_dataset_whichever_labels_a_file_has(trained):
     assert some == [whole[2], whole[1]]
 
 
+def test_a_label_that_the_data_got_after_the_training_is_refused(trained):
+    lines = (trained.folder / "voices.csv").read_text().splitlines()
+    later = lines[1].split(",")
+    later[lines[0].split(",").index("clip")] = "later"
+    later[lines[0].split(",").index("tone")] = "shrill"
+    (trained.folder / "more.csv").write_text(f"{lines[0]}\n{','.join(later)}\n")
+    trained("dataset", "add", "voices", "more.csv")
+    refused = trained("model", "predict", "speech", "more.csv", status=2)
+    assert "labels that the model does not know" in refused.err
+
+
 def test_a_label_column_may_be_missing_and_one_that_is_read_may_not(trained):
     (trained.folder / "new.csv").write_text("pitch,tone\n0.5,low\n0.25,high\n")
     assert trained.ask("model", "predict", "speech", "new.csv")["records"] == 2
