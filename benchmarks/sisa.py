@@ -189,9 +189,9 @@ def accuracy(store: lineage.Store, name: str, recipe: lineage.Recipe) -> float:
     """Train a model on ``mnist``: the share of 10,000 unseen images that it reads right."""
     this: Any = load("sisa.py:program", Path(__file__).parent)
     version = lineage.train(store, this, {"digits": "mnist"}, name, recipe)
-    test = head(store, "test")
-    batch = lineage.Batch(test.column, test.present.positions, test.present.records.keys)
-    answers = lineage.load_model(store, version.id).predict(batch).argmax(axis=1)
+    model = lineage.load_model(store, version.id)
+    batch = model.batch(head(store, "test"))
+    answers = model.predict(batch).argmax(axis=1)
     return float((answers == batch["label"]).mean())
 
 

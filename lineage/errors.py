@@ -6,9 +6,11 @@ ExpungeError (storage.errors)
     ├── PlacementError
     ├── StateError
     ├── DatasetError
+    ├── VocabularyError          (also an InvalidInputError)
     ├── StatisticError           (also a ValueError)
     ├── FencedError
     ├── ProgramError
+    │   ├── UnattributedReadError
     │   └── MissingSettingError  (also an AttributeError)
     ├── CheckpointError
     ├── RunError
@@ -24,7 +26,7 @@ ExpungeError (storage.errors)
 
 from collections.abc import Sequence
 
-from storage.errors import ExpungeError, NotFoundError
+from storage.errors import ExpungeError, InvalidInputError, NotFoundError
 
 
 class LineageError(ExpungeError):
@@ -60,6 +62,12 @@ class DatasetError(LineageError):
     code = "invalid_dataset"
 
 
+class VocabularyError(LineageError, InvalidInputError):
+    """A column has labels, or a kind, that what reads it does not know."""
+
+    code = "invalid_input"
+
+
 class StatisticError(LineageError, ValueError):
     """A statistic cannot be taken of a column, or two do not go together."""
 
@@ -76,6 +84,10 @@ class ProgramError(LineageError):
     """A program cannot be imported, has changed, or breaks the rules it must keep."""
 
     code = "invalid_program"
+
+
+class UnattributedReadError(ProgramError):
+    """A program reads a row where nothing says what it is read for."""
 
 
 class MissingSettingError(ProgramError, AttributeError):

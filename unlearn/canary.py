@@ -4,21 +4,17 @@ What a canary measures decides whether a version may take over an alias; nothing
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
 from lineage.data.dataset import head
-from lineage.data.version import Version, open_version
+from lineage.data.version import Version
 from lineage.names import near
-from lineage.provenance.listing import trained_on
 from lineage.store import Store
-from lineage.training.batch import Batch
 from lineage.training.model import Ensemble
 from storage import ledger
 from storage.catalogue import tables
 from storage.errors import InvalidInputError, NotFoundError
-from storage.intake import Column
 
 
 class Canary(BaseModel):
@@ -39,7 +35,7 @@ def keep_canary(store: Store, model: str, on: str, label: str, drop: float) -> C
         NotFoundError: there is no such model, dataset or column.
     """
     version = head(store, on)
-    _column(version, label)
+    _require_column(version, label)
     with store.catalogue.write() as session:
         row = session.scalar(select(tables.Model).where(tables.Model.name == model))
         if row is None:
@@ -80,51 +76,24 @@ def accuracy(store: Store, ensemble: Ensemble, canary: Canary) -> float:
     probability a row is that of class 1.
 
     Raises:
-        InvalidInputError: the canary has no row, or labels that the model never had.
+        InvalidInputError: the canary has no row, or labels that the model does not know.
     """
     measured = head(store, canary.on)
-    learned = open_version(store, trained_on(store, ensemble.version_id))
-    present = measured.present
-    if not len(present.positions):
+    batch = ensemble.batch(measured)
+    if not len(batch):
         raise InvalidInputError(
             f"dataset {canary.on!r} has no rows left to measure {canary.model!r} on",
             hint="set a canary that has: expunge model canary MODEL --on DATASET --label COLUMN",
         )
-
-    def column(name: str) -> NDArray[np.generic]:
-        return _recoded(measured, learned, name)
-
-    batch = Batch(column, present.positions, present.records.keys)
     given = ensemble.predict(batch)
     classes = given.argmax(axis=1) if given.ndim == 2 else given >= 0.5
     return float(np.mean(classes == batch[canary.label].astype(np.int64)))
 
 
-def _column(version: Version, name: str) -> Column:
-    found = next((column for column in version.columns if column.name == name), None)
-    if found is None:
+def _require_column(version: Version, name: str) -> None:
+    if all(column.name != name for column in version.columns):
         known = ", ".join(column.name for column in version.columns)
         raise NotFoundError(
             f"dataset {version.dataset.name!r} has no column {name!r}",
             hint=f"its columns are {known}",
         )
-    return found
-
-
-def _recoded(measured: Version, learned: Version, name: str) -> NDArray[np.generic]:
-    """A column of what is measured on, with a category's labels coded as the model learned them."""
-    cells, here = measured.column(name), _column(measured, name)
-    there = next((column for column in learned.columns if column.name == name), here)
-    if here.categories == there.categories:
-        return cells
-    codes = {label: code for code, label in enumerate(there.categories) if label is not None}
-    unknown = [label for label in here.categories if label is not None and label not in codes]
-    if unknown:
-        raise InvalidInputError(
-            f"column {name!r} of dataset {measured.dataset.name!r} has {len(unknown)} labels that "
-            f"{learned.dataset.name!r} does not have",
-            hint="measure on rows whose labels the model knows",
-        )
-    mapped = [-1 if label is None else codes[label] for label in here.categories]
-    recoded: NDArray[np.generic] = np.array([*mapped, -1], cells.dtype)[cells]
-    return recoded

@@ -19,7 +19,7 @@ from lineage.schedule import NoStepsSpec, RecordedSpec, ScheduleSpec
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load
-from lineage.training.entries import add_run, handle_spec, named_model, record_program
+from lineage.training.entries import add_run, named_model, record_program
 from lineage.training.execute import execute
 from lineage.training.extension import Extension, extension
 from lineage.training.given import members_of
@@ -28,6 +28,7 @@ from lineage.training.nominal import Frozen, Wanted, frozen_cells
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
 from lineage.training.versions import publish_training
+from lineage.training.vocabulary import first_of, handle_spec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.errors import NotFoundError
@@ -278,10 +279,14 @@ def _specification(
     others: Mapping[str, int],
 ) -> RunSpec:
     lengths = {**others} if alias is None else {alias: sum(schedule.nominal), **others}
+    vocabulary = first_of(inputs.values())
     return RunSpec(
         schedule=schedule,
         train=alias,
-        handles={name: handle_spec(version, lengths[name]) for name, version in inputs.items()},
+        handles={
+            name: handle_spec(version, lengths[name], vocabulary)
+            for name, version in inputs.items()
+        },
         config=dict(recipe.config or {}),
         restore=recipe.restore if recipe.start else (),
         min_batch=recipe.min_batch * recipe.world_size,

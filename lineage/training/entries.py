@@ -8,12 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.given import Members
-from lineage.data.version import Version
 from lineage.source import Source
 from lineage.store import Store
 from lineage.training import recording as recordings
 from lineage.training.given import give
-from lineage.training.specification import HandleSpec, RunSpec
+from lineage.training.specification import RunSpec
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -104,16 +103,6 @@ def record_program(session: Session, store: Store, source: Source) -> str:
     session.flush()
     ledger.commit(session, "program", row.id, {"source": source.digest}, store.clock())
     return row.id
-
-
-def handle_spec(version: Version, nominal: int) -> HandleSpec:
-    """What a program is told of a dataset version of nominally so many records."""
-    return HandleSpec(
-        dataset=version.dataset.name,
-        nominal=nominal,
-        columns=tuple(column.name for column in version.columns),
-        categories={c.name: len(c.categories) for c in version.columns if c.categories},
-    )
 
 
 def named_model(session: Session, store: Store, name: str) -> tables.Model:

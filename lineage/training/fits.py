@@ -14,6 +14,7 @@ from lineage.schedule import Selection
 from lineage.store import Store
 from lineage.training import state as codec
 from lineage.training.specification import RunSpec
+from lineage.training.vocabulary import Translated
 from storage import manifests
 from storage.catalogue import tables
 
@@ -60,22 +61,23 @@ def carried(
     found = _repeated(store, run, ordinal, wanted)
     if found is None:
         return None
-    statistic, former = found
+    statistic, former, alias = found
     spec = RunSpec.model_validate(run.specification)
     before, now = live(former.row), live(version.row)
     went, came = _excerpt(former, before - now, spec), _excerpt(version, now - before, spec)
+    handle = spec.handles[alias]
     left = len(seen(version, spec))
     of_these = former.dataset.id == version.dataset.id and (
         statistic.rows - len(went) + len(came) == left
     )
     if not of_these or len(went) + len(came) >= left:
         return None
-    return statistic - statistic(went) + statistic(came)
+    return statistic - statistic(Translated(went, handle)) + statistic(Translated(came, handle))
 
 
 def _repeated(
     store: Store, run: tables.Run, ordinal: int, wanted: Statistic
-) -> tuple[Statistic, Version] | None:
+) -> tuple[Statistic, Version, str] | None:
     """The statistic ``wanted`` as the run that this one repeats fitted it, and on what."""
     with store.catalogue.read() as session:
         fit = session.scalar(fit_of(run.replay_of, ordinal))
@@ -85,7 +87,9 @@ def _repeated(
     statistic = value_of(store, fit)
     if not isinstance(statistic, Statistic) or statistic.empty != wanted.empty:
         return None
-    return (statistic, open_version(store, given.version_id)) if statistic.repeatable else None
+    if not statistic.repeatable:
+        return None
+    return statistic, open_version(store, given.version_id), fit.alias
 
 
 def _excerpt(version: Version, rows: BitMap, spec: RunSpec) -> Excerpt:

@@ -49,3 +49,9 @@ class LapClock:
         """The facts so far."""
         seconds = time.perf_counter() - self._began
         return Lap(self.first_step, self.visits, self.skipped, seconds, self.digest())
+
+
+def cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
+    """Return after how many steps checkpoints are due."""
+    regular = () if every is None else range(every, boundaries[-1] + 1, every)
+    return frozenset((*boundaries, *regular))

@@ -10,19 +10,19 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sqlalchemy import select
 
 from lineage.data import transform as transforms
 from lineage.data.given import NOTHING_ELSE, Members, in_place
 from lineage.data.identity import Positions
 from lineage.data.transform import TransformFunction
-from lineage.data.version import Version, open_version
+from lineage.data.version import Version
 from lineage.errors import TransformError
 from lineage.store import Store
 from lineage.training.batch import Batch
 from lineage.training.checkpoint import load
 from lineage.training.environment import deterministic
 from lineage.training.given import State, members_of
+from lineage.training.learned import learned_columns
 from lineage.training.model import Member, find_version, open_member
 from storage import manifests
 from storage.catalogue import tables
@@ -74,17 +74,8 @@ class Teacher:
 
     @cached_property
     def _columns(self) -> Mapping[str, Column]:
-        """The declared columns of what the first member was trained on."""
-        checkpoint, given = tables.Checkpoint, tables.RunInput
-        with self.store.catalogue.read() as session:
-            version = session.scalars(
-                select(given.version_id)
-                .join(checkpoint, checkpoint.run_id == given.run_id)
-                .where(checkpoint.id == next(iter(self.members.values())))
-                .order_by(given.trains.desc(), given.alias)
-                .limit(1)
-            ).first()
-        columns = () if version is None else open_version(self.store, version).columns
+        """The columns that the first member learned from, by name."""
+        columns = learned_columns(self.store, next(iter(self.members.values())))
         return {column.name: column for column in columns}
 
 

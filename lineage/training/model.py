@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from lineage.data.version import Version
 from lineage.errors import CheckpointError, ProgramError
 from lineage.names import near
 from lineage.store import Store
@@ -22,11 +23,13 @@ from lineage.training.environment import deterministic
 from lineage.training.execute import Start, open_inputs, pinned_program, prepared
 from lineage.training.fits import fit_of, value_of
 from lineage.training.given import members_of
+from lineage.training.learned import learned_columns, rows_as_learned
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Predictor, Run
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
+from storage.intake import Column
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,23 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A model version: members that each learned from their own shard."""
+    """A model version: members that each learned from their own shard.
+
+    ``columns`` are those that they learned from, with the labels that they know.
+    """
 
     version_id: str
     aggregation: Aggregation
     members: tuple[Member, ...]
+    columns: tuple[Column, ...] = ()
+
+    def batch(self, version: Version) -> Batch:
+        """The present rows of a dataset version, with category codes as the model learned them.
+
+        Reading a column raises `VocabularyError` where a row has a label that the model does not
+        know, or the column is a category for one of them only.
+        """
+        return rows_as_learned(version, self.columns)
 
     def predict(self, batch: Batch) -> Answers:
         """What the members say together: (n, classes), or (n,) for one value a record.
@@ -113,7 +128,8 @@ def open_ensemble(
         open_member(store, shard, checkpoint, weight)
         for (shard, checkpoint), weight in zip(members.items(), weights, strict=True)
     )
-    return Ensemble(version_id, aggregation, tuple(opened))
+    columns = learned_columns(store, next(iter(members.values())))
+    return Ensemble(version_id, aggregation, tuple(opened), columns)
 
 
 def _require_kept(store: Store, version: tables.ModelVersion) -> None:

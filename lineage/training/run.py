@@ -1,16 +1,15 @@
 """What a program is given: its data, its step counter, and the way to be restored.
 
-Rows enter only through ``Run.batches``. Everything a program may know of a dataset beforehand is
-nominal, so the same function trains with and without some records and nothing else changes.
+Rows enter only through the run, where it is recorded what they are read for. Everything a program
+may know of a dataset beforehand is nominal, so the same function trains with and without some
+records and nothing else changes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import tee
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lineage.data.statistics import Statistic
 from lineage.data.version import Version
@@ -20,12 +19,15 @@ from lineage.schedule.contract import Rows
 from lineage.training.batch import Batch, Handle
 from lineage.training.config import Config
 from lineage.training.contract import Recorder, Stateful
-from lineage.training.fits import in_shard
 from lineage.training.given import State
-from lineage.training.lap import Lap, LapClock
+from lineage.training.lap import Lap, LapClock, cadence
 from lineage.training.order import Order
+from lineage.training.reading import Drawing, Lent, Loading, Permit, RowReader
+from lineage.training.rows import RunRows
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
+from lineage.training.unchanged import unchanged
+from lineage.training.vocabulary import columns_of
 
 Predictor = Callable[[Batch], ArrayLike]
 """From a batch to one row of probabilities, or one value, a record."""
@@ -77,6 +79,7 @@ class Run:
         self._epochs: Iterator[Epoch] | None = None
         self._fits = 0
         self._began = False
+        self._rows = RunRows(spec, inputs, Permit(spec.train))
         self.seed: Callable[[int], None] = lambda step: None
 
     @property
@@ -171,27 +174,25 @@ class Run:
                 "the program draws an order of its own, and this run has a stable schedule",
                 hint="train with --schedule recorded, or leave run.draw out",
             )
-        self._schedule = self._arrange(order)
+        assert self._spec.train is not None
+        self._schedule = self._arrange(Drawing(order, self._rows.permit, self._spec.train))
 
     @property
     def draws(self) -> bool:
         """Whether the program has to say in which order rows come: see ``draw``."""
         return self._arrange is not None
 
-    def columns(
-        self, handle: Handle, names: Sequence[str] | None = None
-    ) -> Mapping[str, NDArray[np.generic]]:
-        """Columns of the present rows, for a loader to read single rows from; see its integration.
+    def rows(self, handle: Handle, names: Sequence[str] | None = None) -> RowReader:
+        """Return a reader of single present rows, for a loader to make its items of.
 
-        Rows count the present records, as those of ``upcoming``.
+        A due item can read its own row; ``evaluate`` and ``fit`` of a dataset the rows they see; an
+        order, while it is drawn, those it orders. Rows count the present records.
         """
-        version = self._inputs[handle.alias]
-        rows = version.present.positions
-        return {name: version.column(name)[rows] for name in names or handle.columns}
+        return self._rows.reader(handle, names)
 
-    def loading(self) -> Callable[[int], None]:
-        """A function that seeds what loads the batch of a step, in whatever process that is."""
-        return LoadingSeeds(self._spec.seed, self.generators)
+    def loading(self) -> Loading:
+        """Return what loads a batch needs in its process: seeds by step, and rows by item."""
+        return Loading(LoadingSeeds(self._spec.seed, self.generators), self._rows.permit)
 
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         """Fit something on all present rows that this run may see; they all influence every step.
@@ -208,14 +209,29 @@ class Run:
         if isinstance(function, Statistic):
             value = self._recorder.carried(self._fits, handle.alias, function)
         if value is None:
-            value = function(self._all_rows(handle, shard_only=True))
+            value = self._rows.fitted(function, handle)
         self._recorder.fitted(self._fits, handle.alias, value)
         self._fits += 1
         return value
 
+    def labels(self, handle: Handle, column: str) -> tuple[str | None, ...]:
+        """Fit the labels of a category, by code; None where no row that the run may see has it.
+
+        A label tells of who has it, so it influences every step, as all that is fitted does.
+
+        Raises:
+            ProgramError: training has begun, or the column is no category.
+        """
+        return self.fit(self._rows.labels(handle, column), handle)  # type: ignore[no-any-return]
+
     def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
-        """Measure on all present rows of a dataset; recorded as selection, not as training."""
-        metrics = function(self._all_rows(handle, shard_only=False))
+        """Measure on all present rows of a dataset; recorded as selection, not as training.
+
+        Raises:
+            ProgramError: the function changes what is tracked: it learned.
+        """
+        with unchanged(self.tracked, handle.alias):
+            metrics = self._rows.measured(function, handle)
         self._recorder.evaluated(handle.alias, self.step, metrics)
         return metrics
 
@@ -233,16 +249,12 @@ class Run:
                 "the program asks for batches, and its run takes no step",
                 hint="train it for an epoch or more: --dataset NAME --epochs N",
             )
-        if handle.alias != self._spec.train:
-            raise ProgramError(
-                f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
-                hint="name the dataset to train on first: --dataset NAME",
-            )
+        self._scheduled(handle)
         if self._began:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
         schedule = self._arranged
         self._began = True
-        return self._train(self._inputs[handle.alias], schedule)
+        return self._train(handle, schedule)
 
     def finish(self, seconds: float) -> None:
         """Keep what a program made of the models it was given, where its run takes no step.
@@ -261,8 +273,9 @@ class Run:
         """The steps that ``batches`` will hand out, from the present one on, and the rows of each.
 
         Rows count the present records. For loaders that read ahead of the loop that trains: what
-        is drawn for them is what that loop gets.
+        is drawn for them is what that loop gets. Another dataset is refused, as there.
         """
+        self._scheduled(handle)
         records = self._inputs[handle.alias].present.records
         ahead, self._epochs = tee(self._arranged.epochs(records, self.step))
         return self._coming(ahead, self.step)
@@ -283,17 +296,24 @@ class Run:
             )
         return self._schedule
 
+    def _scheduled(self, handle: Handle) -> None:
+        if handle.alias != self._spec.train:
+            raise ProgramError(
+                f"the run's schedule is over {self._spec.train!r}, not {handle.alias!r}",
+                hint="name the dataset to train on first: --dataset NAME",
+            )
+
     def _not_begun(self, what: str) -> None:
         if self._began:
             raise ProgramError(
                 f"run.{what} was called after training began", hint="call it before run.batches"
             )
 
-    def _train(self, version: Version, schedule: Forward) -> Iterator[Batch]:
-        present, until, visited = version.present, self.end, self._recorder.visited
-        clock = LapClock(self.step, version.salt, self._consumed)
-        due = _cadence(schedule.boundaries, self._spec.checkpoint_every)
-        fewest, column = self._spec.min_batch, cache(version.column)
+    def _train(self, handle: Handle, schedule: Forward) -> Iterator[Batch]:
+        version, until, visited = self._inputs[handle.alias], self.end, self._recorder.visited
+        present, clock = version.present, LapClock(self.step, version.salt, self._consumed)
+        due = cadence(schedule.boundaries, self._spec.checkpoint_every)
+        fewest, column = self._spec.min_batch, columns_of(version, handle.specification)
         if self.step >= until:
             return
         for epoch in self._epochs or schedule.epochs(present.records, self.step):
@@ -310,7 +330,9 @@ class Run:
                 else:
                     self.seed(step)
                     share = slice(low + self.rank, high, self.world_size)
-                    yield Batch(column, rows[share], keys[share], high - low)
+                    lent = Lent(column, handle.alias, f"step {step}")
+                    yield Batch(lent, rows[share], keys[share], high - low)
+                    lent.close()
                     if visited is not None:
                         visited(step, rows[low:high])
                 low = high
@@ -326,17 +348,3 @@ class Run:
 
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self.tracked.items()}
-
-    def _all_rows(self, handle: Handle, *, shard_only: bool) -> Batch:
-        version = self._inputs[handle.alias]
-        present = version.present
-        rows = np.lexsort((present.records.keys,))
-        if shard_only:
-            rows = rows[in_shard(present.records, version, self._spec)[rows]]
-        return Batch(version.column, present.positions[rows], present.records.keys[rows])
-
-
-def _cadence(boundaries: tuple[int, ...], every: int | None) -> frozenset[int]:
-    """After how many steps checkpoints are due."""
-    regular = () if every is None else range(every, boundaries[-1] + 1, every)
-    return frozenset((*boundaries, *regular))

@@ -59,7 +59,14 @@ class RunSpec(BaseModel):
 
 
 class HandleSpec(BaseModel):
-    """What a program is told of a dataset."""
+    """What a program is told of a dataset, and how its categories are coded for it.
+
+    ``categories`` counts the codes of each categorical column. ``codes`` belong to a column that
+    another dataset of the run codes: they give, for each code of this dataset, the code in the run;
+    None for a label that the other dataset does not have. A column in ``unlike`` is a category in
+    one dataset and something else in the other, so it cannot be read here. Runs from before there
+    was one vocabulary have neither, and are repeated with the codes of each dataset.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,3 +74,5 @@ class HandleSpec(BaseModel):
     nominal: int
     columns: tuple[str, ...]
     categories: dict[str, int]
+    codes: dict[str, tuple[int | None, ...]] = Field(default_factory=dict)
+    unlike: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load, newest
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
-from lineage.training.entries import add_run, handle_spec, named_model, record_program
+from lineage.training.entries import add_run, named_model, record_program
 from lineage.training.events import EventReplayer
 from lineage.training.execute import claimed, open_inputs, record_environment, start_of
 from lineage.training.given import members_of
@@ -35,6 +35,7 @@ from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team
 from lineage.training.versions import publish_training
+from lineage.training.vocabulary import handle_spec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 

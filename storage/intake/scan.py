@@ -58,7 +58,8 @@ def inspect(
     """Look at every cell of a file for a new dataset, and declare its columns.
 
     Text with at most `MOST_CATEGORIES` labels becomes a category with sorted labels, unless it
-    names records or subjects. A whole CSV column in ``text_columns`` is text whatever it holds.
+    names records or subjects. A column in ``text_columns`` is text, whatever it holds and however
+    few labels it has.
 
     Raises:
         InvalidInputError: the file, a column, an id, a subject or a cell is not as it must be.
@@ -66,9 +67,10 @@ def inspect(
     source = open_source(path)
     identity = frozenset(id_columns + subject_columns)
     _require(source, (*id_columns, *subject_columns, *text_columns))
+    stays_text = identity.union(text_columns)
     columns = tuple(
         column.model_copy(update={"kind": ColumnKind.CATEGORY})
-        if column.kind is ColumnKind.TEXT and column.name not in identity
+        if column.kind is ColumnKind.TEXT and column.name not in stays_text
         else column
         for column in infer(source, identity=identity, text_columns=text_columns)
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from storage.errors import InvalidInputError
-from storage.intake import Column, ColumnKind, Intake, conform, inspect
+from storage.intake import MOST_CATEGORIES, Column, ColumnKind, Intake, conform, inspect
 from storage.rows import commit_rows, record_ids
 
 
@@ -129,9 +129,21 @@ def test_more_labels_than_a_category_can_have_are_text(tmp_path: Path) -> None:
 def test_columns_that_name_people_are_never_categories_and_may_mix(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "id,person,zip\n007,a,1\n8,b,x\n9,7,2\n")
     intake = inspect(path, id_columns=("id",), subject_columns=("person",), text_columns=("zip",))
-    assert kinds(intake) == {"id": "text", "person": "text", "zip": "category"}
+    assert kinds(intake) == {"id": "text", "person": "text", "zip": "text"}
     assert cells(intake, "id") == ["007", "8", "9"]
-    assert intake.columns[2].categories == ("1", "2", "x")
+    assert cells(intake, "zip") == ["1", "x", "2"]
+
+
+@pytest.mark.parametrize("count", [1, 300, 1_001])
+def test_case_text_stays_text_at_any_number_of_values(tmp_path: Path, count: int) -> None:
+    rows = "".join(f"t{at},t{at}\n" for at in range(count))
+    intake = taken(written(tmp_path / "t.csv", f"text,label\n{rows}"), text_columns=("text",))
+    label = "category" if count <= MOST_CATEGORIES else "text"
+    assert kinds(intake) == {"text": "text", "label": label}
+    assert intake.columns[0].categories == ()
+    more = written(tmp_path / "more.csv", "text,label\nnew,new\n")
+    grown = conform(more, intake.columns, id_columns=(), subject_columns=())
+    assert kinds(grown) == {"text": "text", "label": label}
 
 
 def test_an_id_is_the_same_text_in_csv_and_in_parquet(tmp_path: Path) -> None:
@@ -178,7 +190,8 @@ def test_arrow_types_become_kinds(tmp_path: Path) -> None:
     assert intake.columns[-1].length == 3
     assert cells(intake, "day") == ["1970-01-01", "1970-01-02"]
     assert cells(intake, "image") == [[1, 2, 3], [4, 5, 6]]
-    assert taken(tmp_path / "t.parquet", text_columns=("byte",)).columns[1].categories == ("1", "2")
+    as_text = taken(tmp_path / "t.parquet", text_columns=("byte", "large"))
+    assert [as_text.columns[place].kind.value for place in (1, 7)] == ["text", "text"]
 
 
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 12))

@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from lineage.data.version import open_version
-from lineage.provenance.listing import trained_on
 from lineage.store import Store
 from lineage.training.batch import Batch
+from lineage.training.given import members_of
+from lineage.training.learned import learned_columns
 from lineage.training.model import find_version, load_model
 from storage import manifests
 from storage.errors import InvalidInputError
@@ -22,15 +22,18 @@ def predict_file(store: Store, name: str, path: Path) -> tuple[str, NDArray[np.f
     """The version's id, and what its members say together of every row: shape (n, outputs).
 
     ``name`` is a version's id, or a model, which means its newest version. The file has columns of
-    the dataset that the version was trained on, and may lack those its predictor does not read.
+    the dataset that the version was trained on, with labels that it knew then, and may lack those
+    its predictor does not read.
 
     Raises:
         NotFoundError: there is no such model.
-        InvalidInputError: the file does not fit the declared columns, has a label that they do not
-            have, or lacks a column that the predictor reads.
+        InvalidInputError: the file does not fit the declared columns, has a label that the model
+            does not know, or lacks a column that the predictor reads.
     """
     version = find_version(store, name)
-    declared = open_version(store, trained_on(store, version.id)).columns
+    with store.catalogue.read() as session:
+        first = next(iter(members_of(session, version.id).values()))
+    declared = learned_columns(store, first)
     intake = _intake(path, declared)
     with TemporaryDirectory() as folder:
         # Through a chunk, as rows of a dataset go: a predictor sees here what it saw in training.
@@ -71,7 +74,7 @@ def _intake(path: Path, declared: tuple[Column, ...]) -> Intake:
     for known, found in zip(columns, intake.columns, strict=True):
         if found.categories != known.categories:
             raise InvalidInputError(
-                f"column {known.name!r} of {path} has labels that the dataset never had",
+                f"column {known.name!r} of {path} has labels that the model does not know",
                 hint=f"leave these rows out: the model knows {len(known.categories)} labels there",
             )
     return intake

@@ -13,7 +13,6 @@ from lineage.data.dataset import add, head
 from lineage.provenance.query import WhoSaw, who_saw
 from lineage.source import load
 from lineage.store import Store
-from lineage.training.batch import Batch
 from lineage.training.ensemble import Recipe, train
 from lineage.training.model import load_model
 from storage.catalogue import tables
@@ -177,7 +176,7 @@ def _many(count: int, thing: str) -> str:
 
 def _accuracy(store: Store, name: str) -> float:
     """The share of test digits that a model version reads right."""
-    test = head(store, "digits-test")
-    present = Batch(test.column, test.present.positions, test.present.records.keys)
-    answers = load_model(store, name).predict(present).argmax(axis=1)
+    model = load_model(store, name)
+    present = model.batch(head(store, "digits-test"))
+    answers = model.predict(present).argmax(axis=1)
     return round(float((answers == present["digit"]).mean()), 4)

@@ -6,37 +6,36 @@ which is recorded and followed ever after.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lineage.errors import ProgramError
+from lineage.errors import ProgramError, UnattributedReadError
 from lineage.integrations.torch.tracked_loader import changed
 from lineage.training.batch import Handle
+from lineage.training.reading import Loading
 from lineage.training.run import Run
-
-_read: list[int] = []
-"""The rows that were read in this process since it was last emptied."""
 
 
 class Rows(Dataset[dict[str, Any]]):
     """The present rows of a run's dataset, for a dataset of the program's own to read from.
 
-    ``rows[i]`` is a dictionary of NumPy values. Its length is nominal, as everything is that a
-    program may know of rows beforehand. ``columns`` leaves some out.
+    ``rows[i]`` is a dictionary of NumPy values. It can be read by item ``i`` of the loader's
+    dataset when that is due; inside ``run.evaluate`` and ``run.fit`` of its dataset; and while a
+    recorded order is drawn. Its length is nominal, as everything is that a program may know of rows
+    beforehand. ``columns`` leaves some out.
     """
 
     def __init__(self, run: Run, handle: Handle, columns: Sequence[str] | None = None) -> None:
-        self._length = len(handle)
-        self._columns = run.columns(handle, columns)
+        self._rows = run.rows(handle, columns)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._rows)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        _read.append(row)
-        return {name: column[row] for name, column in self._columns.items()}
+        return self._rows[row]
 
 
 class Loop:
@@ -141,20 +140,21 @@ class _Loaded(NamedTuple):
 class _Due(Dataset[Any]):
     """The items of a step, read under seeds of their own; each must read its own row."""
 
-    def __init__(self, dataset: Any, seed: Callable[[int], None]) -> None:
+    def __init__(self, dataset: Any, loading: Loading) -> None:
         self._dataset = dataset
-        self._seed = seed
+        self._loading = loading
 
     def __getitems__(self, due: tuple[int, Any]) -> "list[Any] | _Loaded":
         step, rows = due
-        self._seed(step)
+        self._loading.seed(step)
         items = []
         for row in rows.tolist():
-            _read.clear()
-            items.append(self._dataset[row])
-            if set(_read) != {row}:
-                read = ", ".join(map(str, sorted(set(_read)))) or "none"
-                return _Loaded(None, f"item {row} of the loader's dataset read these rows: {read}")
+            with self._loading.permit.item(row) as item:
+                # The item keeps what was refused, also where the dataset catches the error.
+                with suppress(UnattributedReadError):
+                    items.append(self._dataset[row])
+                if fault := item.check():
+                    return _Loaded(None, fault)
         return items
 
 

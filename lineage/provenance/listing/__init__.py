@@ -19,7 +19,6 @@ from lineage.provenance.listing.models import (
     holds,
     model,
     models,
-    trained_on,
     version_of_model,
     worn_placements,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "run",
     "runs",
     "thing",
-    "trained_on",
     "training",
     "version_of_model",
     "worn_placements",

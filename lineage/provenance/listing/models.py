@@ -96,19 +96,6 @@ def version_of_model(store: Store, version_id: str) -> VersionOfModel:
         return _version(session, row, live_versions(session))
 
 
-def trained_on(store: Store, version_id: str) -> str:
-    """The id of the dataset version that the first member of a model version trained on."""
-    with store.catalogue.read() as session:
-        return session.scalars(
-            select(tables.RunInput.version_id)
-            .join(tables.Checkpoint, tables.Checkpoint.run_id == tables.RunInput.run_id)
-            .join(tables.ModelMember, tables.ModelMember.checkpoint_id == tables.Checkpoint.id)
-            .where(tables.ModelMember.version_id == version_id, tables.RunInput.trains)
-            .order_by(tables.ModelMember.shard)
-            .limit(1)
-        ).one()
-
-
 def holds(store: Store) -> tuple[HoldDetail, ...]:
     """The holds in force, oldest first."""
     with store.catalogue.read() as session:

@@ -294,6 +294,20 @@ def test_an_evaluation_sees_every_present_row_and_is_recorded_as_selection(
     assert kept(run).fits == []
 
 
+def test_what_is_measured_is_not_learned_from(begin: Any) -> None:
+    run, counter = begin(), Counter()
+    run.track(counter=counter)
+
+    def learns(batch: Any) -> dict[str, float]:
+        counter.count += len(batch)
+        return {}
+
+    with pytest.raises(ProgramError, match="changed the tracked 'counter' while it measured") as no:
+        run.evaluate(learns, run.dataset("others"))
+    assert "after run.evaluate returned" in no.value.hint
+    assert kept(run).evaluations == []
+
+
 def test_tracked_objects_are_restored_from_the_start(begin: Any) -> None:
     counter, other = Counter(), Counter()
     run = begin(start={"counter": {"count": 7}, "other": {"count": 8}}, first_step=4)

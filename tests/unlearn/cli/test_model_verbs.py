@@ -163,17 +163,13 @@ def test_predictions_are_a_row_of_probabilities_a_record(trained):
 
 
 def test_predictions_equal_those_of_the_library(trained):
-    import numpy as np
-
     import lineage
 
     with lineage.Store.open(trained.folder / ".expunge") as store:
         model = lineage.load_model(store, "speech")
         from lineage.data.dataset import head
-        from lineage.training.batch import Batch
 
-        version = head(store, "voices")
-        expected = model.predict(Batch(version.column, np.arange(60), np.zeros(60, np.uint64)))
+        expected = model.predict(model.batch(head(store, "voices")))
     answer = trained.ask("model", "predict", "speech", "voices.csv")
     assert answer["probabilities"] == expected.tolist()
 
@@ -186,6 +182,17 @@ def test_codes_are_those_of_the_dataset_whichever_labels_a_file_has(trained):
     assert some == [whole[2], whole[1]]
 
 
+def test_a_label_that_the_data_got_after_the_training_is_refused(trained):
+    lines = (trained.folder / "voices.csv").read_text().splitlines()
+    later = lines[1].split(",")
+    later[lines[0].split(",").index("clip")] = "later"
+    later[lines[0].split(",").index("tone")] = "shrill"
+    (trained.folder / "more.csv").write_text(f"{lines[0]}\n{','.join(later)}\n")
+    trained("dataset", "add", "voices", "more.csv")
+    refused = trained("model", "predict", "speech", "more.csv", status=2)
+    assert "labels that the model does not know" in refused.err
+
+
 def test_a_label_column_may_be_missing_and_one_that_is_read_may_not(trained):
     (trained.folder / "new.csv").write_text("pitch,tone\n0.5,low\n0.25,high\n")
     assert trained.ask("model", "predict", "speech", "new.csv")["records"] == 2
@@ -196,7 +203,7 @@ def test_a_label_column_may_be_missing_and_one_that_is_read_may_not(trained):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("pitch,tone\n0.5,shrill\n", "labels that the dataset never had"),
+        ("pitch,tone\n0.5,shrill\n", "labels that the model does not know"),
         ("pitch,tone\nloud,low\n", "row 1"),
         ("size\n3\n", "none of the columns"),
         ("pitch,tone,size\n0.5,low,3\n", "'size' that was not declared"),
