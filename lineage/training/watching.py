@@ -153,13 +153,12 @@ def _watched(
             version, locator, recorder, log, chain, tracked, watch, team, start.step, read
         )
         yield run
-        if run.unkept:
-            run.checkpoint()
-        elif not run.step:
+        if not run.step:
             raise RunError(
                 f"run {run_id} did no optimizer step",
                 hint="was the optimizer that does the steps given to observe?",
             )
+        run.checkpoint()
 
 
 def _untold(_records: NDArray[np.uint32]) -> None:
