@@ -7,6 +7,7 @@ that was observed in this store, on the version that was asked for.
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
 from lineage.training.checkpoint import newest
+from lineage.training.command import Retraining
 from lineage.training.commission import VARIABLE, Answer, Commission
 from storage import manifests
 from storage.catalogue import tables
@@ -56,7 +58,13 @@ def execute(context: Context) -> dict[str, Any]:
 
 
 def _execute(work: External, place: Path) -> None:
-    """Start the owner's command, and wait for it."""
+    """Start the owner's command, and wait for it; what it printed is shown where it failed."""
+    fault = Retraining(work.command, Path(work.folder)).fault()
+    if fault:
+        raise TaskError(
+            f"the command that trains {work.run_id} again cannot be started: {fault}",
+            hint=f"make it work again: {shlex.join(work.command)}, in {work.folder}",
+        )
     try:
         done = subprocess.run(
             work.command,
@@ -74,6 +82,7 @@ def _execute(work: External, place: Path) -> None:
             hint=f"make it work again: {shlex.join(work.command)}, in {work.folder}",
         ) from error
     if done.returncode != 0:
+        sys.stderr.write(done.stdout + done.stderr)
         said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
         raise TaskError(
             f"the command that trains {work.run_id} again ended with status "
