@@ -14,11 +14,14 @@ from pathlib import Path
 
 from lineage.errors import RunError
 
-_TALKING = frozenset(
-    {"bpython", "debugpy", "idlelib", "ipykernel", "ipykernel_launcher", "ipython", "ipython3"}
-    | {"pdb", "ptipython", "ptpython", "pydevd", "colab_kernel_launcher"}
+_KERNELS = frozenset({"colab_kernel_launcher", "ipykernel", "ipykernel_launcher"})
+"""What executes the cells of a notebook: another process of it would wait for a notebook."""
+
+_PROMPTS = frozenset(
+    {"bpython", "debugpy", "idlelib", "ipython", "ipython3", "pdb", "ptipython", "ptpython"}
+    | {"pydevd"}
 )
-"""Programs that wait for what somebody types: another process of theirs would train nothing."""
+"""What waits for somebody who types, unless it is given a script."""
 
 _HINT = "name the command that trains it: observe(…, retrain=['python', 'train.py'])"
 
@@ -41,6 +44,8 @@ class Retraining:
         executed = executed_by(self.command)
         if executed.form == "typed" or executed.name.startswith(("/dev/", "/proc/")):
             return "its script comes from standard input or a pipe"
+        if executed.program in _KERNELS:
+            return "it starts the kernel of a notebook"
         if executed.form == "script" and not (self.folder / executed.name).exists():
             return f"there is no script {self.folder / executed.name}"
         return ""
@@ -55,6 +60,11 @@ class Executed:
 
     form: str
     name: str = ""
+
+    @property
+    def program(self) -> str:
+        """The name without folders and suffix, in small letters: what kind of program it is."""
+        return Path(self.name).stem.lower()
 
 
 def retraining(asked: Sequence[str] | None, processes: int = 1) -> Retraining:
@@ -131,7 +141,7 @@ def _asked(words: Sequence[str]) -> Retraining:
 
 def _unrepeatable(executed: Executed, processes: int) -> str:
     """Return why another process of this one's command would not do what it does, or nothing."""
-    if hasattr(sys, "ps1") or Path(executed.name).stem.lower() in _TALKING:
+    if hasattr(sys, "ps1") or executed.program in _KERNELS | _PROMPTS:
         return "it was typed at a prompt or in a notebook, or is run by a debugger"
     if executed.form == "code" and _is_spawned():
         return "multiprocessing started this process, and not a command of its own"

@@ -147,6 +147,7 @@ def test_a_loop_that_was_started_by_a_command_is_trained_again_by_it(
         (["./make.sh"], "there is no program './make.sh'"),
         ([], "there is no program ''"),
         ([sys.executable, "gone.py"], "there is no script .*gone.py"),
+        ([sys.executable, "-m", "ipykernel_launcher"], "it starts the kernel of a notebook"),
         ([sys.executable, "-"], "its script comes from standard input"),
         ("python train.py", "retrain= is one text"),
     ],
