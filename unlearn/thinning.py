@@ -77,7 +77,8 @@ def thin(
                 ledger.commit(session, "eviction", row.id, content, store.clock())
     if not dry_run:
         destroy(store, {row.id for row in gone})
-    after = np.setdiff1d(run.kept, [row.step for row in gone])
+    evicted = {row.id for row in gone}
+    after = [c.step for c in run.checkpoints if c.purged_at is None and c.id not in evicted]
     return Thinned(
         id=run_id,
         dry_run=dry_run,
@@ -85,7 +86,7 @@ def thin(
         kept=len(rows) - len(gone),
         bytes_freed=sum(row.size for row in gone),
         record_visits_before=expected_visits(run.records, run.kept),
-        record_visits_after=expected_visits(run.records, after),
+        record_visits_after=expected_visits(run.records, np.array(after, np.int64)),
         checkpoints=tuple(
             Keeping(
                 id=row.id,
@@ -102,7 +103,7 @@ def _present(session: Session, run_id: str) -> list[tables.Checkpoint]:
     rows = select(tables.Checkpoint).where(
         tables.Checkpoint.run_id == run_id, tables.Checkpoint.purged_at.is_(None)
     )
-    return list(session.scalars(rows.order_by(tables.Checkpoint.step)))
+    return list(session.scalars(rows.order_by(tables.Checkpoint.step, tables.Checkpoint.edition)))
 
 
 def _require_no_plan(session: Session, run_id: str) -> None:

@@ -71,6 +71,7 @@ def _in_place(session: Session, checkpoint_id: str, made: Mapping[str, str]) -> 
         .where(
             tables.Run.replay_of == checkpoint.run_id,
             tables.Checkpoint.step == checkpoint.step,
+            tables.Checkpoint.edition == checkpoint.edition,
             tables.Checkpoint.id.in_(given),
         )
         .order_by(tables.Checkpoint.created_at.desc())

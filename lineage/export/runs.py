@@ -250,6 +250,6 @@ def _laps(session: Session, run_id: str) -> Iterator[Lap]:
         select(tables.Segment, tables.Checkpoint)
         .join(tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id)
         .where(tables.Segment.run_id == run_id)
-        .order_by(tables.Checkpoint.step)
+        .order_by(tables.Checkpoint.step, tables.Checkpoint.edition)
     ):
         yield Lap(segment, checkpoint)

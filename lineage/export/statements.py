@@ -36,7 +36,7 @@ NODES: dict[NodeKind, tuple[type[Any], tuple[str, ...]]] = {
     NodeKind.TRANSFORM: (tables.Transform, ("ref", "source", "scope", "rows")),
     NodeKind.FIT: (tables.Fit, ("ordinal", "digest")),
     NodeKind.SEGMENT: (tables.Segment, ("first_step", "visits", "skipped", "environment")),
-    NodeKind.CHECKPOINT: (tables.Checkpoint, ("step", "digest", "size", "consumed")),
+    NodeKind.CHECKPOINT: (tables.Checkpoint, ("step", "edition", "digest", "size", "consumed")),
     NodeKind.MODEL_VERSION: (
         tables.ModelVersion,
         ("sequence", "aggregation", "digest", "interim"),

@@ -20,9 +20,9 @@ class Chain:
     """What a run left, in order: lap ``i`` is segment ``i``, which made checkpoint ``i``.
 
     The lap has the steps from ``first_steps[i]`` to ``ends[i]``, of which ``skipped[i]`` had too
-    few records, and ``visits[i]`` in all. ``start`` is the checkpoint that the run went on from;
-    ``given`` are those of models that it read, and ``fits`` the artefacts that were fitted for it:
-    all of it has them.
+    few records, and ``visits[i]`` in all; it has none where the state changed without a step.
+    ``start`` is the checkpoint that the run went on from; ``given`` are those of models that it
+    read, and ``fits`` the artefacts that were fitted for it: all of it has them.
     """
 
     run_id: str
@@ -83,7 +83,7 @@ def chains(session: Session, runs: Select[str] | None = None) -> list[Chain]:
         )
         .join(checkpoint, checkpoint.id == segment.checkpoint_id)
         .where(true() if runs is None else segment.run_id.in_(runs))
-        .order_by(segment.run_id, checkpoint.step)
+        .order_by(segment.run_id, checkpoint.step, checkpoint.edition)
         .execution_options(yield_per=TOGETHER)
     )
     columns = {

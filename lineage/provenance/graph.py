@@ -175,14 +175,18 @@ def _nodes(session: Session) -> Iterator[Node]:
         yield Node(id=transform.id, kind=NodeKind.TRANSFORM, label=label)
     for fit in session.scalars(select(tables.Fit)):
         yield Node(id=fit.id, kind=NodeKind.FIT, label=f"fit {fit.ordinal} of {fit.run_id}")
-    steps = select(tables.Segment, tables.Checkpoint.step).join(
+    made = select(tables.Segment, tables.Checkpoint).join(
         tables.Checkpoint, tables.Checkpoint.id == tables.Segment.checkpoint_id
     )
-    for segment, step in session.execute(steps):
-        label = f"steps {segment.first_step}–{step} of {segment.run_id}"
+    for segment, checkpoint in session.execute(made):
+        label = f"steps {segment.first_step}–{checkpoint.step} of {segment.run_id}"
+        if checkpoint.edition:
+            label = f"a change after step {checkpoint.step} of {segment.run_id}"
         yield Node(id=segment.id, kind=NodeKind.SEGMENT, label=label)
     for checkpoint in session.scalars(select(tables.Checkpoint)):
         label = f"{checkpoint.run_id} at step {checkpoint.step}"
+        if checkpoint.edition:
+            label += f", changed without a step (edition {checkpoint.edition})"
         yield Node(id=checkpoint.id, kind=NodeKind.CHECKPOINT, label=label)
     models = select(tables.ModelVersion, tables.Model.name).join(
         tables.Model, tables.Model.id == tables.ModelVersion.model_id

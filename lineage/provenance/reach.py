@@ -111,7 +111,8 @@ def _later(session: Session, moment: Moment) -> set[str]:
     lap, made, fit, run = tables.Segment, tables.Checkpoint, tables.Fit, tables.Run
     begun = select(fit.id, fit.run_id, run.first_step).join(run, run.id == fit.run_id)
     laps = select(
-        lap.id, lap.run_id, case((made.step > lap.first_step, lap.first_step + 1), else_=0)
+        *(lap.id, lap.run_id),
+        case((made.step > lap.first_step, lap.first_step + 1), else_=lap.first_step),
     )
     begins = [
         *session.execute(laps.join(made, made.id == lap.checkpoint_id)),

@@ -5,7 +5,7 @@ The blob is durable first; then one transaction writes checkpoint, segment and c
 
 from collections.abc import Mapping
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from lineage.errors import CheckpointError
@@ -31,6 +31,7 @@ def publish(
 ) -> str:
     """Make the state after ``step`` steps of a run durable; returns the checkpoint's id.
 
+    Where the segment is empty the state was changed without a step, after an earlier checkpoint.
     ``visits`` is the log of what its segment was given, where the run draws a recording.
 
     Raises:
@@ -42,16 +43,26 @@ def publish(
         id=new_id("ckpt"),
         run_id=run_id,
         step=step,
+        edition=0,
         object=blob,
         digest=digest,
         size=len(data),
         consumed=lap.consumed,
         created_at=store.clock(),
     )
-    content = {"run": run_id, "step": step, "digest": digest, "consumed": lap.consumed}
+    content: dict[str, str | int] = {
+        "run": run_id,
+        "step": step,
+        "digest": digest,
+        "consumed": lap.consumed,
+    }
     with store.catalogue.write() as session:
         if blob not in store.objects:  # swept meanwhile: nothing referred to it yet
             store.objects.put(data)
+        if lap.first_step == step:
+            checkpoint.edition = _next_edition(session, run_id, step)
+        if checkpoint.edition:
+            content["edition"] = checkpoint.edition
         session.add(checkpoint)
         session.flush()
         session.add(
@@ -108,9 +119,19 @@ def newest(session: Session, run_id: str) -> tables.Checkpoint | None:
     return session.scalar(
         select(tables.Checkpoint)
         .where(tables.Checkpoint.run_id == run_id, tables.Checkpoint.purged_at.is_(None))
-        .order_by(tables.Checkpoint.step.desc())
+        .order_by(tables.Checkpoint.step.desc(), tables.Checkpoint.edition.desc())
         .limit(1)
     )
+
+
+def _next_edition(session: Session, run_id: str, step: int) -> int:
+    """Return the number of a state that changed without a step; 0 where it is the first there."""
+    last = session.scalar(
+        select(func.max(tables.Checkpoint.edition)).where(
+            tables.Checkpoint.run_id == run_id, tables.Checkpoint.step == step
+        )
+    )
+    return 0 if last is None else last + 1
 
 
 def _quarantined(session: Session, checkpoint_id: str) -> bool:

@@ -5,10 +5,11 @@ what retrains it.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ from lineage.training.team import Team
 from lineage.training.update_window import DrawnBatch, EventSink, UpdateWindow
 from storage.errors import ExpungeError
 from storage.exposures import File, Log
+
+T = TypeVar("T")
 
 OnUnknown = Literal["stop", "record"]
 """What a record does that the dataset does not hold."""
@@ -170,8 +173,11 @@ class Observed:
     def checkpoint(self) -> None:
         """Keep the state of everything tracked, and what was drawn up to here.
 
+        A state that changed without a step, as where the best weights are loaded back, is kept
+        too: it descends from the checkpoint before it. Where nothing changed nothing is done.
+
         Raises:
-            RunError: no step was done since the last checkpoint, or an earlier one failed.
+            RunError: no step was done yet, or an earlier checkpoint failed.
             RecordingError: what was drawn could not be written down; nothing was kept.
             RunStoppedError: a record of the run is to be forgotten.
         """
@@ -180,23 +186,17 @@ class Observed:
                 f"run {self.id} cannot go on: a checkpoint failed, and what was drawn is not kept",
                 hint=f"go on from its last checkpoint: observe(…, resume={self.id!r})",
             )
-        if self.step == self._kept:
+        if not self.step:
             raise RunError(
-                f"run {self.id} has done no step since step {self._kept}",
+                f"run {self.id} has done no optimizer step yet",
                 hint="keep one after a step of the optimizer that was given to observe",
             )
+        if not self._in_first(self._is_due):
+            return
         self._broken = True
         self._log.note(Paused())
         parts = self._team.gather(self._part())
-        stop = None
-        if self._team.rank == 0:
-            try:
-                self._publish(parts)
-            except ExpungeError as error:
-                stop = error
-        stop = self._team.tell(stop)
-        if stop is not None:
-            raise stop
+        self._in_first(partial(self._publish, parts))
         self._broken = False
         self._kept = self.step
         self._since = time.perf_counter()
@@ -210,6 +210,26 @@ class Observed:
     def unkept(self) -> bool:
         """Whether steps were done since the last checkpoint."""
         return self.step > self._kept
+
+    def _is_due(self) -> bool:
+        """Return True if a checkpoint would keep something that the last one does not.
+
+        Before a trainer of a framework begins there is nothing tracked to be compared.
+        """
+        return self.unkept or bool(self._tracked and self._recorder.differs(self._state()))
+
+    def _in_first(self, act: Callable[[], T]) -> T:
+        """Return in every process what ``act`` returns in the first, or raise what it raises."""
+        outcome: T | ExpungeError | None = None
+        if self._team.rank == 0:
+            try:
+                outcome = act()
+            except ExpungeError as error:
+                outcome = error
+        outcome = self._team.tell(outcome)
+        if isinstance(outcome, ExpungeError):
+            raise outcome
+        return cast(T, outcome)
 
     def _publish(self, parts: Sequence["Part"]) -> None:
         """Publish what all processes drew, and the state, which they have in common."""

@@ -57,6 +57,12 @@ class StoreRecorder:
                 hint="plan and apply the request; the run is part of its impact",
             ) from fenced
 
+    def differs(self, state: Mapping[str, object]) -> bool:
+        """Return True if a state is another than the run's newest checkpoint has."""
+        with self.store.catalogue.read() as session:
+            last = checkpoints.newest(session, self.run_id)
+        return last is None or last.digest != codec.digest(state)
+
     def merged(
         self, logs: Sequence[File], told: Callable[[NDArray[np.uint32]], object]
     ) -> File | None:

@@ -22,6 +22,7 @@ from lineage.store import Store
 from lineage.training import recording
 from lineage.training.aggregation import Aggregation
 from lineage.training.checkpoint import load, newest
+from lineage.training.command import Retraining, retraining
 from lineage.training.commission import Answer, Commission
 from lineage.training.contract import Stateful
 from lineage.training.entries import add_run, named_model, record_program
@@ -72,7 +73,7 @@ def observe(
         commission.check(store, dataset, model)
     run_id = resume
     if run_id is None and team.rank == 0:
-        run_id = _write_down(store, dataset, model, watch, commission)
+        run_id = _write_down(store, dataset, model, watch, commission, team.size)
     run_id = team.tell(run_id)
     _check_observed(store, run_id)
     with claimed(store, run_id) if team.rank == 0 else nullcontext():
@@ -157,13 +158,12 @@ def _watched(
             yield run
         finally:
             run.sink.close()
-        if run.unkept:
-            run.checkpoint()
-        elif not run.step:
+        if not run.step:
             raise RunError(
                 f"run {run_id} did no optimizer step",
                 hint="was the optimizer that does the steps given to observe?",
             )
+        run.checkpoint()
 
 
 def _untold(_records: NDArray[np.uint32]) -> None:
@@ -195,8 +195,14 @@ def _offered(store: Store, dataset: str, commission: Commission | None) -> Versi
 
 
 def _write_down(
-    store: Store, dataset: str, model: str, watch: Watch, commission: Commission | None
+    store: Store,
+    dataset: str,
+    model: str,
+    watch: Watch,
+    commission: Commission | None,
+    processes: int,
 ) -> str:
+    again = _retraining(store, watch, commission, processes)
     version = _offered(store, dataset, commission)
     alias = version.dataset.name
     present = len(version.present.records)
@@ -232,11 +238,21 @@ def _write_down(
             replay_of=None if commission is None else commission.run,
             ordered=watch.ordered,
         )
-        command = watch.command or [sys.executable, *sys.orig_argv[1:]]
         session.add(
-            tables.ObservedRun(run_id=run.id, command=list(command), folder=str(Path.cwd()))
+            tables.ObservedRun(run_id=run.id, command=list(again.command), folder=str(again.folder))
         )
         return run.id
+
+
+def _retraining(
+    store: Store, watch: Watch, commission: Commission | None, processes: int
+) -> Retraining:
+    """How a run is trained again; one that a plan asked for, by the command that the plan used."""
+    if watch.command is None and commission is not None:
+        with store.catalogue.read() as session:
+            before = session.get_one(tables.ObservedRun, commission.run)
+        return Retraining(tuple(before.command), Path(before.folder))
+    return retraining(watch.command, processes)
 
 
 def _answer(store: Store, commission: Commission, run_id: str) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from storage.catalogue.tables import Base
 from storage.errors import SchemaVersionError
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration: what the declared tables are."""
 
 VERSION = Table(
@@ -91,7 +91,11 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as connection:
         if _revision(connection) == HEAD:
             return
-    with engine.execution_options(expunge_write=True).begin() as connection:
+    with (
+        engine.execution_options(expunge_write=True).connect() as connection,
+        _references_unenforced(connection),
+        connection.begin(),
+    ):
         found = _revision(connection)
         if found is None:
             Base.metadata.create_all(connection, checkfirst=False)
@@ -99,6 +103,25 @@ def migrate(engine: Engine) -> None:
             connection.execute(insert(VERSION).values(version_num=HEAD))
         elif found != HEAD:  # another process may have been first
             _upgrade(connection, found)
+
+
+@contextmanager
+def _references_unenforced(connection: Connection) -> Iterator[None]:
+    """Let a migration make a table again that other tables refer to.
+
+    SQLite takes that for the deletion of every row, and heeds this setting only between
+    transactions.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = connection.connection.cursor()
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.close()
 
 
 def _revision(connection: Connection) -> str | None:

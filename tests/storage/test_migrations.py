@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Inspector, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from storage import catalogue as catalogue_package
 from storage.catalogue import Catalogue, migrate
@@ -61,6 +62,40 @@ def shape(schema: Inspector, table: str) -> list[object]:
             )
         ),
     ]
+
+
+def test_a_catalogue_whose_rows_refer_to_each_other_is_brought_up_to_date(tmp_path: Path) -> None:
+    with migrating(tmp_path) as (connection, config):
+        command.upgrade(config, "0004")
+        for statement in (*OF_0004, *RUNS_OF_0004):
+            connection.exec_driver_sql(statement)
+    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    migrate(opened.engine)
+    with opened.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert rows(connection, "PRAGMA foreign_key_check") == []
+        assert rows(connection, "SELECT id, step, edition FROM checkpoints") == [
+            {"id": "ckpt-1", "step": 4, "edition": 0}
+        ]
+        assert rows(connection, "SELECT training_id FROM runs") == [{"training_id": "train-1"}]
+        assert rows(connection, "SELECT request_id FROM forget_sets") == [{"request_id": "req-1"}]
+    opened.close()
+
+
+def test_a_step_has_an_edition_of_its_checkpoint_once(tmp_path: Path) -> None:
+    with migrating(tmp_path) as (connection, config):
+        command.upgrade(config, "0004")
+        for statement in (*OF_0004, *RUNS_OF_0004):
+            connection.exec_driver_sql(statement)
+    opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    migrate(opened.engine)
+    again = "INSERT INTO checkpoints SELECT '{}', run_id, step, object, digest, size, consumed,"
+    again += " created_at, purged_at, {} FROM checkpoints WHERE id = 'ckpt-1'"
+    with opened.engine.begin() as connection:
+        connection.exec_driver_sql(again.format("ckpt-2", 1))
+        with pytest.raises(IntegrityError):
+            connection.exec_driver_sql(again.format("ckpt-3", 1))
+    opened.close()
 
 
 @pytest.mark.parametrize("revision", ["0001", "0004", "0006"])
@@ -139,6 +174,20 @@ OF_0004 = (
     "INSERT INTO models (id, name, created_at) VALUES ('model-1', 'm', '2026-11-02')",
     "INSERT INTO trainings (id, model_id, state, created_at)"
     " VALUES ('train-1', 'model-1', 'complete', '2026-11-02')",
+)
+
+RUNS_OF_0004 = (
+    "INSERT INTO programs VALUES ('prog-1', 'm:f', '/', 'digest', '{}', '2026-11-02')",
+    "INSERT INTO runs (id, training_id, program_id, first_step, specification, state, created_at)"
+    " VALUES ('run-1', 'train-1', 'prog-1', 0, '{}', 'complete', '2026-11-02')",
+    "INSERT INTO environments VALUES ('env-1', '{}')",
+    "INSERT INTO checkpoints (id, run_id, step, object, digest, size, consumed, created_at)"
+    " VALUES ('ckpt-1', 'run-1', 4, 'object', 'digest', 9, '', '2026-11-02')",
+    "INSERT INTO segments (id, run_id, checkpoint_id, first_step, visits, seconds, skipped,"
+    " environment) VALUES ('seg-1', 'run-1', 'ckpt-1', 0, 8, 0.5, 0, 'env-1')",
+    "INSERT INTO requests (id, state, identity, received_at)"
+    " VALUES ('req-1', 'done', 'identity', '2026-11-02 00:00:00')",
+    "INSERT INTO forget_sets VALUES ('req-1', 'ds-1', x'00')",
 )
 
 OF_0002 = (

@@ -14,7 +14,7 @@ from unlearn.cli.options import carried_out
 if TYPE_CHECKING:
     from lineage.store import Store
     from unlearn.cli.outcomes import Applied
-    from unlearn.plan.model import Plan, Task
+    from unlearn.plan.model import Plan
 
 
 @click.command(cls=Verb, example="expunge plan req-0123456789 --workers 4")
@@ -134,17 +134,17 @@ def carried_out_plan(
 ) -> "Applied":
     """Apply a plan, and tell what came of it."""
     from unlearn.cli.outcomes import Applied
+    from unlearn.cli.progress import Progress
     from unlearn.dispatch.debug import InProcess
     from unlearn.dispatch.drive import apply as drive
     from unlearn.dispatch.local import LocalWorkers
     from unlearn.dispatch.worker import Options
-
-    def progress(task: "Task", state: str) -> None:
-        call.progress(f"{task.id} {state}" + (f": {task.reason}" if state == "started" else ""))
 
     call.resumption = f"apply {plan_id}"
     workers = workers or _found(store, plan_id)[1].workers
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
     with redirect_stdout(sys.stderr):  # what programs print is no answer
-        return Applied.of(plan_id, drive(store, plan_id, pool, options, progress, approval))
+        return Applied.of(
+            plan_id, drive(store, plan_id, pool, options, Progress(call).tell, approval)
+        )

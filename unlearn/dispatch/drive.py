@@ -15,6 +15,9 @@ from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
 from unlearn.plan.passes.timetable import by_urgency
 
+REMINDER = 60.0
+"""Seconds after which it is said again what is running."""
+
 
 class Workers(Protocol):
     """Where tasks are carried out, ``size`` of them at once."""
@@ -45,8 +48,9 @@ def apply(
 
     Without ``workers`` the tasks run here, one after the other. Idempotent: what is done is not
     done again, and a plan that is applied is only told of. A failed or interrupted plan keeps what
-    was done, for the next call to take up. ``approval`` is the reason to apply it in spite of what
-    the store's policy holds against it.
+    was done, for the next call to take up. ``progress`` is told of each task that is ``started`` or
+    ``done``, and of those ``running`` for a while. ``approval`` is the reason to apply the plan in
+    spite of what the store's policy holds against it.
 
     Raises:
         ApprovalError: the policy asks for such a reason.
@@ -93,7 +97,10 @@ def _drive(
             waiting.remove(task)
             progress(task, "started")
             running[workers.submit(ownership, task.id, options)] = task
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        finished, _ = wait(running, timeout=REMINDER, return_when=FIRST_COMPLETED)
+        if not finished:
+            for task in running.values():
+                progress(task, "running")
         for future in finished:
             task = running.pop(future)
             future.result()

@@ -46,15 +46,16 @@ class Transform(_Frozen):
 class Replay(_Frozen):
     """Execute a run again from a restart point to a step, over its inputs as they are retained.
 
-    ``restart`` is the id of a clean checkpoint, the id of the replay task that makes one (then
-    ``restart_step`` tells which), or None: from scratch. ``given`` has what stands in for each
-    checkpoint of a model that the run was given.
+    ``restart`` is the id of a clean checkpoint, the id of the task that makes one (then
+    ``restart_step`` and ``restart_edition`` tell which), or None: from scratch. ``given`` has what
+    stands in for each checkpoint of a model that the run was given.
     """
 
     kind: Literal["replay"] = "replay"
     run_id: str
     restart: str | None
     restart_step: int
+    restart_edition: int = 0
     first_step: int
     until: int
     fallback_from: str | None = None
@@ -101,10 +102,28 @@ class Kept(_Frozen):
 
 
 class Made(_Frozen):
-    """A checkpoint that a replay task makes, at a step."""
+    """A checkpoint that a task makes, at a step.
+
+    An ``edition`` other than 0 is a state of a watched loop that changed without a step.
+    """
 
     task: str
     step: int
+    edition: int = 0
+
+    @property
+    def key(self) -> str:
+        """The key of the checkpoint in the result of its task."""
+        return key_of(self.step, self.edition)
+
+
+def key_of(step: int, edition: int) -> str:
+    """Return the key of a checkpoint in the result of the task that makes it.
+
+    >>> key_of(60, 0), key_of(60, 1)
+    ('60', '60.1')
+    """
+    return f"{step}.{edition}" if edition else str(step)
 
 
 class Check(_Frozen):
@@ -219,7 +238,7 @@ class Plan(_Frozen):
     def taught(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """What was made in place of checkpoints that transforms were given, so far: id → id."""
         return {
-            old: results[new.task]["checkpoints"][str(new.step)]
+            old: results[new.task]["checkpoints"][new.key]
             for task in self.tasks
             if task.work.kind == "transform"
             for old, new in task.work.given.items()

@@ -34,7 +34,11 @@ def retained_visits(
     """
     left = _Left(store, session, forget)
     visits: dict[str, int] = {}
-    wanted = [(lap[1], lap[4], lap[5], lap[2]) for lap in laps if lap[4] in segments]
+    wanted = [
+        (run_id, segment, first, step)
+        for _, run_id, step, _, _, segment, first, _, _ in laps
+        if segment in segments
+    ]
     for run_id, of_run in groupby(wanted, itemgetter(0)):
         found = left.of(run_id)
         for _, segment, first, step in of_run:

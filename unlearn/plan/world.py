@@ -22,7 +22,8 @@ class CheckpointFacts:
 
     ``given`` are the checkpoints of models that its run reads beside that. ``visits`` are those of
     the segment without the forgotten records; ``seconds`` as recorded.
-    ``kept`` says that nobody purged it, not that its bytes are sound.
+    ``kept`` says that nobody purged it, not that its bytes are sound. Of a watched loop, states
+    that changed without a step are told apart by their ``edition``.
     """
 
     id: str
@@ -36,6 +37,7 @@ class CheckpointFacts:
     seconds: float
     segment_id: str
     given: tuple[str, ...] = ()
+    edition: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -112,9 +114,9 @@ class World:
         return tuple(model for each in transforms for model in self.transforms[each].given)
 
 
-Lap = Row[str, str, int, datetime | None, str, int, int, float]
-"""A checkpoint's id, run, step and when it was purged; its segment's id, first step, visits and
-seconds.
+Lap = Row[str, str, int, int, datetime | None, str, int, int, float]
+"""A checkpoint's id, run, step, edition and when it was purged; its segment's id, first step,
+visits and seconds.
 """
 
 
@@ -125,10 +127,10 @@ def laps_of(session: Session) -> Sequence[Lap]:
     """
     made, lap = tables.Checkpoint, tables.Segment
     found = select(
-        *(made.id, made.run_id, made.step, made.purged_at),
+        *(made.id, made.run_id, made.step, made.edition, made.purged_at),
         *(lap.id, lap.first_step, lap.visits, lap.seconds),
     ).join(lap, lap.checkpoint_id == made.id)
-    ordered = found.order_by(made.run_id, made.step)
+    ordered = found.order_by(made.run_id, made.step, made.edition)
     return session.connection().execute(ordered).all()
 
 
@@ -170,7 +172,7 @@ def _checkpoints(
         given.setdefault(run_id, []).append(member)
     facts: dict[str, CheckpointFacts] = {}
     latest: dict[str, str] = {}
-    for name, run_id, step, purged_at, segment, first_step, visits, seconds in laps:
+    for name, run_id, step, edition, purged_at, segment, first_step, visits, seconds in laps:
         facts[name] = CheckpointFacts(
             name,
             run_id,
@@ -183,6 +185,7 @@ def _checkpoints(
             seconds,
             segment,
             tuple(given.get(run_id, ())),
+            edition,
         )
         latest[run_id] = name
     return facts

@@ -3,7 +3,7 @@
 They name requests and positions counted; never a person.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from lineage.store import Store
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from storage.manifests import load_bitmap
+from unlearn.request.under_way import doing, state_of
 
 
 class Answer(BaseModel):
@@ -37,7 +38,7 @@ class RequestSummary(Answer):
 
 
 class PlanSummary(Answer):
-    """A plan: its visits beside those of a full retrain."""
+    """A plan: its visits beside those of a full retrain, and what is ``running`` of it now."""
 
     id: str
     state: str
@@ -46,6 +47,7 @@ class PlanSummary(Answer):
     full_retrain_visits: int
     created_at: datetime
     applied_at: datetime | None
+    running: tuple[str, ...]
 
 
 class RequestDetail(RequestSummary):
@@ -57,11 +59,12 @@ class RequestDetail(RequestSummary):
 
 
 class TaskDetail(Answer):
-    """One unit of a plan's work, expected and as carried out."""
+    """One unit of a plan's work, expected and as carried out; ``doing`` says what runs now."""
 
     id: str
     kind: str
     state: str
+    doing: str | None
     visits: int
     seconds: float
     reason: str
@@ -121,7 +124,7 @@ def plans(store: Store) -> tuple[PlanSummary, ...]:
     """Every plan, oldest first."""
     with store.catalogue.read() as session:
         rows = session.scalars(select(tables.Plan).order_by(tables.Plan.created_at)).all()
-        return tuple(PlanSummary(**_plan(row)) for row in rows)
+        return tuple(PlanSummary(**_plan(session, row)) for row in rows)
 
 
 def request(store: Store, request_id: str) -> RequestDetail:
@@ -149,7 +152,9 @@ def request(store: Store, request_id: str) -> RequestDetail:
             **_request(session, row),
             scopes=tuple(sorted(set(session.scalars(scopes)))),
             datasets=_rows_by_dataset(session, request_id),
-            plans=tuple(PlanSummary(**_plan(each)) for each in session.scalars(serving)),
+            plans=tuple(
+                PlanSummary(**_plan(session, each)) for each in session.scalars(serving).all()
+            ),
         )
 
 
@@ -165,7 +170,7 @@ def plan(store: Store, plan_id: str) -> PlanDetail:
             raise NotFoundError(f"there is no plan {plan_id}", hint="see `expunge status`")
         checks = select(tables.Verification).where(tables.Verification.plan_id == plan_id)
         return PlanDetail(
-            **_plan(row),
+            **_plan(session, row),
             digest=row.digest,
             graph_revision=row.graph_revision,
             records=row.body["records"],
@@ -237,7 +242,7 @@ def _rows_by_dataset(session: Session, request_id: str) -> dict[str, int]:
     return {name: len(load_bitmap(positions)) for name, positions in sets}
 
 
-def _plan(row: tables.Plan) -> dict[str, Any]:
+def _plan(session: Session, row: tables.Plan) -> dict[str, Any]:
     return {
         "id": row.id,
         "state": row.state,
@@ -246,7 +251,19 @@ def _plan(row: tables.Plan) -> dict[str, Any]:
         "full_retrain_visits": row.body["full_retrain_visits"],
         "created_at": row.created_at,
         "applied_at": row.applied_at,
+        "running": tuple(_running(session, row)),
     }
+
+
+def _running(session: Session, row: tables.Plan) -> Iterator[str]:
+    if row.owner is None:
+        return
+    works = {task["id"]: task["work"] for task in row.body["tasks"]}
+    begun = select(tables.Task).where(tables.Task.plan_id == row.id, tables.Task.state == "running")
+    for task in session.scalars(begun.order_by(tables.Task.ordinal)):
+        said = doing(row, task, works[task.id.rpartition("/")[2]])
+        if said is not None:
+            yield said
 
 
 def _task(session: Session, row: tables.Plan, task: dict[str, Any]) -> TaskDetail:
@@ -255,7 +272,8 @@ def _task(session: Session, row: tables.Plan, task: dict[str, Any]) -> TaskDetai
     return TaskDetail(
         id=task["id"],
         kind=task["work"]["kind"],
-        state=done.state if done else "pending",
+        state=state_of(row, done) if done else "pending",
+        doing=doing(row, done, task["work"]) if done else None,
         visits=task["visits"],
         seconds=task["seconds"],
         reason=task["reason"],

@@ -15,7 +15,7 @@ def execute(context: Context) -> dict[str, Any]:
     members = {}
     for shard, member in work.members.items():
         if isinstance(member, Made):
-            members[shard] = context.results[member.task]["checkpoints"][str(member.step)]
+            members[shard] = context.results[member.task]["checkpoints"][member.key]
         else:
             members[shard] = member.checkpoint_id
     with context.store.catalogue.read() as session:

@@ -7,7 +7,9 @@ that was observed in this store, on the version that was asked for.
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ from sqlalchemy.orm import Session
 
 from lineage.data.version import Version, open_version
 from lineage.training.checkpoint import newest
+from lineage.training.command import Retraining
 from lineage.training.commission import VARIABLE, Answer, Commission
 from storage import manifests
 from storage.catalogue import tables
 from storage.rows import rows_table
 from unlearn.dispatch.worker import Context
 from unlearn.errors import TaskError
-from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task, Transform
+from unlearn.plan.model import Aggregate, External, Kept, Made, Replay, Task, Transform, key_of
 from unlearn.tasks.replay import result_of, retained_inputs, stand_ins, task_id
 from unlearn.twin.compare import own_folder
 
@@ -55,7 +58,13 @@ def execute(context: Context) -> dict[str, Any]:
 
 
 def _execute(work: External, place: Path) -> None:
-    """Start the owner's command, and wait for it."""
+    """Start the owner's command, and wait for it; what it printed is shown where it failed."""
+    fault = Retraining(work.command, Path(work.folder)).fault()
+    if fault:
+        raise TaskError(
+            f"the command that trains {work.run_id} again cannot be started: {fault}",
+            hint=f"make it work again: {shlex.join(work.command)}, in {work.folder}",
+        )
     try:
         done = subprocess.run(
             work.command,
@@ -73,6 +82,7 @@ def _execute(work: External, place: Path) -> None:
             hint=f"make it work again: {shlex.join(work.command)}, in {work.folder}",
         ) from error
     if done.returncode != 0:
+        sys.stderr.write(done.stdout + done.stderr)
         said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
         raise TaskError(
             f"the command that trains {work.run_id} again ended with status "
@@ -137,56 +147,74 @@ def _shortfall(context: Context, work: External) -> str:
     with context.store.catalogue.read() as session:
         stands = _stands(session, work, session.scalars(_run_of(context)).one())
         kept = len(_checkpoints(session, work.run_id))
-    wanted = {step for task in context.plan.tasks for step in _built_on(task, context.task.id)}
+    wanted = {key for task in context.plan.tasks for key in _built_on(task, context.task.id)}
     if wanted <= stands.keys():
         return ""
     return f"did not keep {kept} checkpoints, as the run before, from which others go on"
 
 
-def _built_on(task: Task, external: str) -> list[int]:
-    """The steps of this task's checkpoints that another task goes on from."""
+def _built_on(task: Task, external: str) -> list[str]:
+    """The keys of this task's checkpoints that another task goes on from."""
     used: list[Made | Kept] = []
     match task.work:
-        case Replay(restart=restart, restart_step=step, given=given):
+        case Replay(restart=restart, restart_step=step, restart_edition=edition, given=given):
             used = [*given.values()]
-            used += [Made(task=restart, step=step)] if restart is not None else []
+            used += [Made(task=restart, step=step, edition=edition)] if restart is not None else []
         case External(given=given) | Transform(given=given):
             used = [*given.values()]
         case Aggregate(members=members):
             used = [*members.values()]
-    return [each.step for each in used if isinstance(each, Made) and each.task == external]
+    return [each.key for each in used if isinstance(each, Made) and each.task == external]
 
 
 def _result(context: Context, work: External, version_id: str) -> dict[str, Any]:
-    """What the run left; its checkpoints are named by the steps they stand for."""
+    """What the run left; its checkpoints have the keys of those they stand for."""
     with context.store.catalogue.read() as session:
         run = session.scalars(_run_of(context)).one()
         stands = _stands(session, work, run)
     return {
         **result_of(context, run.id),
-        "checkpoints": {str(step): checkpoint for step, checkpoint in stands.items()},
+        "checkpoints": stands,
         "dataset_version": version_id,
         "command": list(work.command),
     }
 
 
-def _stands(session: Session, work: External, run: tables.Run) -> dict[int, str]:
-    """The checkpoint of a run that stands for the original's after a step, in order.
+def _stands(session: Session, work: External, run: tables.Run) -> dict[str, str]:
+    """Return, by the key of each checkpoint of the original, the one that stands for it now.
 
-    Where there are not as many, only the last one stands for the last.
+    Checkpoints after a step are paired in order. Where there are not as many steps with one, only
+    the last checkpoint stands for the last. Whether a change without a step leaves an edition can
+    differ: best weights may be those of the last step.
     """
     before, after = _checkpoints(session, work.run_id), _checkpoints(session, run.id)
     if len(before) != len(after):
-        before, after = before[-1:], after[-1:]
-    return {old.step: new.id for old, new in zip(before, after, strict=True)}
+        before, after = [before[-1][-1:]], [after[-1][-1:]]
+    return {
+        key_of(old.step, old.edition): new.id
+        for olds, news in zip(before, after, strict=True)
+        for old, new in _paired(olds, news)
+    }
 
 
-def _checkpoints(session: Session, run_id: str) -> Sequence[tables.Checkpoint]:
-    return session.scalars(
+def _paired(
+    before: Sequence[tables.Checkpoint], after: Sequence[tables.Checkpoint]
+) -> Iterator[tuple[tables.Checkpoint, tables.Checkpoint]]:
+    """Pair the editions at one step with those at another, the last with the last."""
+    *earlier, last = before
+    for number, old in enumerate(earlier):
+        yield old, after[min(number, len(after) - 1)]
+    yield last, after[-1]
+
+
+def _checkpoints(session: Session, run_id: str) -> list[list[tables.Checkpoint]]:
+    """The checkpoints of a run in order, those at one step together."""
+    found = session.scalars(
         select(tables.Checkpoint)
         .where(tables.Checkpoint.run_id == run_id)
-        .order_by(tables.Checkpoint.step)
-    ).all()
+        .order_by(tables.Checkpoint.step, tables.Checkpoint.edition)
+    )
+    return [list(together) for _, together in groupby(found, lambda each: each.step)]
 
 
 def _run_of(context: Context) -> Select[tables.Run]:

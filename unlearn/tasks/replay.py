@@ -14,7 +14,7 @@ from lineage.training.recording import followed
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
-from unlearn.plan.model import External, Replay
+from unlearn.plan.model import External, Replay, key_of
 from unlearn.plan.planner import decoded
 
 
@@ -40,7 +40,9 @@ def _write_down(session: Session, context: Context, work: Replay) -> tables.Run:
     original = session.get_one(tables.Run, work.run_id)
     start = work.restart
     if start in context.results:
-        start = context.results[start]["checkpoints"][str(work.restart_step)]
+        start = context.results[start]["checkpoints"][
+            key_of(work.restart_step, work.restart_edition)
+        ]
     return add_run(
         session,
         context.store,
@@ -77,24 +79,23 @@ def retained_inputs(session: Session, context: Context, run_id: str) -> dict[str
 def stand_ins(context: Context, work: Replay | External) -> dict[str, str]:
     """What earlier tasks made in place of checkpoints that a run was given: id → id."""
     return {
-        old: context.results[new.task]["checkpoints"][str(new.step)]
-        for old, new in work.given.items()
+        old: context.results[new.task]["checkpoints"][new.key] for old, new in work.given.items()
     }
 
 
 def result_of(context: Context, run_id: str) -> dict[str, Any]:
-    """What a run of a task left: its checkpoints and their digests by step, and what it took."""
+    """What a run of a task left: its checkpoints and their digests by key, and what it took."""
     with context.store.catalogue.read() as session:
         rows = session.execute(
             select(tables.Checkpoint, tables.Segment)
             .join(tables.Segment, tables.Segment.checkpoint_id == tables.Checkpoint.id)
             .where(tables.Checkpoint.run_id == run_id)
-            .order_by(tables.Checkpoint.step)
+            .order_by(tables.Checkpoint.step, tables.Checkpoint.edition)
         ).all()
     return {
         "run": run_id,
-        "checkpoints": {str(checkpoint.step): checkpoint.id for checkpoint, _ in rows},
-        "digests": {str(checkpoint.step): checkpoint.digest for checkpoint, _ in rows},
+        "checkpoints": {key_of(c.step, c.edition): c.id for c, _ in rows},
+        "digests": {key_of(c.step, c.edition): c.digest for c, _ in rows},
         "visits": sum(segment.visits for _, segment in rows),
         "seconds": round(sum(segment.seconds for _, segment in rows), 3),
     }

@@ -69,8 +69,10 @@ class Observation:
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.
 
+        A state that changed without a step is kept too; where nothing changed nothing is done.
+
         Raises:
-            RunError: no step was done since the last checkpoint.
+            RunError: no step was done yet.
             RecordingError: what was drawn could not be written down; nothing was kept.
             RunStoppedError: a record of the run is to be forgotten.
         """

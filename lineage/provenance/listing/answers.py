@@ -74,11 +74,16 @@ class RunSummary(Answer):
 
 
 class CheckpointDetail(Answer):
-    """Training state after ``step`` steps of a run; ``visits`` and ``seconds`` since the last."""
+    """Training state after ``step`` steps of a run; ``visits`` and ``seconds`` since the last.
+
+    An ``edition`` other than 0 is a state that changed without a step, after the one before it,
+    from which it descends: it carries the influence of all steps of the run up to there.
+    """
 
     id: str
     run: str
     step: int
+    edition: int
     visits: int
     seconds: float
     segment: str

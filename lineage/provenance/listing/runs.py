@@ -57,7 +57,7 @@ def run(store: Store, run_id: str) -> RunDetail:
                 for each in session.scalars(
                     select(tables.Checkpoint)
                     .where(tables.Checkpoint.run_id == run_id)
-                    .order_by(tables.Checkpoint.step)
+                    .order_by(tables.Checkpoint.step, tables.Checkpoint.edition)
                 )
             ),
         )
@@ -96,6 +96,7 @@ def checkpoint(session: Session, row: tables.Checkpoint) -> CheckpointDetail:
         id=row.id,
         run=row.run_id,
         step=row.step,
+        edition=row.edition,
         visits=segment.visits,
         seconds=segment.seconds,
         segment=segment.id,

@@ -102,7 +102,7 @@ def _segments(session: Session) -> Rows:
             segment.seconds,
         )
         .join(checkpoint, checkpoint.id == segment.checkpoint_id)
-        .order_by(segment.run_id, checkpoint.step)
+        .order_by(segment.run_id, checkpoint.step, checkpoint.edition)
     )
 
 
@@ -110,8 +110,9 @@ def _checkpoints(session: Session) -> Rows:
     each = tables.Checkpoint
     return session.execute(
         select(
-            each.id, each.run_id, each.step, each.digest, each.size, each.created_at, each.purged_at
-        ).order_by(each.run_id, each.step)
+            *(each.id, each.run_id, each.step, each.edition, each.digest, each.size),
+            *(each.created_at, each.purged_at),
+        ).order_by(each.run_id, each.step, each.edition)
     )
 
 
@@ -220,6 +221,7 @@ CATALOGUE_VIEWS = (
             Column("checkpoint", "VARCHAR", "id"),
             Column("run", "VARCHAR", "id of the run"),
             Column("step", "BIGINT", "steps done"),
+            Column("edition", "BIGINT", "0, or which state that changed without a step"),
             Column("digest", "VARCHAR", "digest of the state"),
             Column("size", "BIGINT", "bytes"),
             _CREATED,

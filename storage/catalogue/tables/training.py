@@ -118,14 +118,19 @@ class Evaluation(Base):
 
 
 class Checkpoint(Base):
-    """Full training state of a run after ``step`` optimizer steps."""
+    """Full training state of a run after ``step`` optimizer steps.
+
+    A loop that is only watched may change its state without a step, as where it loads its best
+    weights back: each such state has an ``edition`` of its own; that right after the step has 0.
+    """
 
     __tablename__ = "checkpoints"
-    __table_args__ = (UniqueConstraint("run_id", "step"),)
+    __table_args__ = (UniqueConstraint("run_id", "step", "edition"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
     step: Mapped[int]
+    edition: Mapped[int]
     object: Mapped[str] = mapped_column(index=True)
     digest: Mapped[str]
     size: Mapped[int]
@@ -135,7 +140,10 @@ class Checkpoint(Base):
 
 
 class Segment(Base):
-    """The steps ``first_step … checkpoint.step`` of a run: what lies between two checkpoints."""
+    """The steps ``first_step … checkpoint.step`` of a run: what lies between two checkpoints.
+
+    It is empty where the state was changed without a step.
+    """
 
     __tablename__ = "segments"
 

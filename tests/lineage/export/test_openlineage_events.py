@@ -278,7 +278,7 @@ def test_an_incomplete_observed_run_says_so(
             pass
 
     tally.register(store, rows=workshop.people(4, 3))
-    watch = Watch(on_unknown="record", command=("retrain", "person-01"))
+    watch = Watch(on_unknown="record", command=("sh", "retrain.sh", "person-01"))
     with observe(store, "people", "m", {"model": Nothing()}, watch) as run:
         for ids in (["record-0001", "nobody"], ["nobody"], ["record-0002", "record-0003"]):
             window = run.window()

@@ -11,12 +11,13 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations import lightning as shell
+from lineage.integrations.torch import restore
 from storage.catalogue import tables
 
 # What Lightning warns of in itself, in the version that is installed here.
@@ -166,6 +167,41 @@ def test_a_trainers_checkpoints_have_a_checkpoint_each(
         trainer.fit(Module(), observer.watch(DataLoader(people, batch_size=5), record="id"))
     kept = workshop.rows_of(store, tables.Checkpoint)
     assert sorted(each.step for each in kept) == [6, 12, 18]
+
+
+def test_best_weights_that_are_loaded_back_after_a_fit_are_published(
+    store: Any, people: list[Any], tmp_path: Path, workshop: Any
+) -> None:
+    module = Module()
+    best = ModelCheckpoint(tmp_path, every_n_train_steps=6, save_top_k=-1)
+    with shell.observe(store, "people", "m") as observer:
+        trainer = made(observer, best, max_epochs=2, enable_checkpointing=True)
+        trainer.fit(module, observer.watch(DataLoader(people, batch_size=5), record="id"))
+        first = next(path for path in tmp_path.iterdir() if "step=6" in path.name)
+        module.load_state_dict(torch.load(first, weights_only=True)["state_dict"])
+    kept = workshop.rows_of(store, tables.Checkpoint)
+    assert sorted((each.step, each.edition) for each in kept) == [(6, 0), (12, 0), (12, 1)]
+    other = Module()
+    restore(store, "m", model=other)
+    assert torch.equal(other.net.weight, module.net.weight)
+
+
+def test_a_run_that_is_resumed_without_a_fit_keeps_what_it_had(
+    store: Any, people: list[Any], tmp_path: Path, workshop: Any
+) -> None:
+    def stops_after_its_fit(observer: shell.Observer) -> None:
+        best = ModelCheckpoint(tmp_path, every_n_train_steps=6)
+        trainer = made(observer, best, max_epochs=1, enable_checkpointing=True)
+        trainer.fit(Module(), observer.watch(DataLoader(people, batch_size=5), record="id"))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError), shell.observe(store, "people", "m") as observer:
+        stops_after_its_fit(observer)
+    with shell.observe(store, "people", "m", resume=observer.id):
+        pass
+    (kept,) = workshop.rows_of(store, tables.Checkpoint)
+    (member,) = workshop.rows_of(store, tables.ModelMember)
+    assert (kept.step, member.checkpoint_id) == (6, kept.id)
 
 
 def test_a_loader_that_is_not_watched_stops_training(store: Any, people: list[Any]) -> None:

@@ -75,7 +75,8 @@ sampler = DistributedSampler(odd, shuffle=True)
 loader = DataLoader(odd, batch_size=4, sampler=sampler)
 shown = []
 store = lineage.Store.open(Path(sys.argv[1]))
-with observe(store, "people", "m", optimizer=optimizer, model=model) as run:
+words = [sys.executable, "-m", "torch.distributed.run", *sys.argv]
+with observe(store, "people", "m", optimizer=optimizer, retrain=words, model=model) as run:
     watched = run.watch(loader)
     for epoch in range(2):
         sampler.set_epoch(epoch)

@@ -15,6 +15,8 @@ from transformers import Trainer, TrainingArguments
 
 from lineage.errors import ProgramError, RunError, UnknownRecordError
 from lineage.integrations import transformers as shell
+from lineage.integrations.torch import restore
+from storage.catalogue import tables
 
 # What accelerate warns of in itself, in the version that is installed here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
@@ -93,12 +95,12 @@ class Model(nn.Module):
         return {"loss": self.net(x).square().mean()}
 
 
-def made(folder: Path, samples: Any, **options: Any) -> Any:
+def made(folder: Path, samples: Any, evaluated: Any = None, **options: Any) -> Any:
     quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "logging_strategy": "no"}
     options = {"save_strategy": "no", "per_device_train_batch_size": 4, **quiet, **options}
     model = Model()
     arguments = TrainingArguments(output_dir=str(folder), **options)
-    model.trainer = Trainer(model, arguments, train_dataset=samples)
+    model.trainer = Trainer(model, arguments, train_dataset=samples, eval_dataset=evaluated)
     return model.trainer
 
 
@@ -164,6 +166,23 @@ def test_a_trainer_goes_on_from_what_it_saved(
         for name, steps in trainer.model.witness.shown.items():
             witnessed[name] |= steps & set(within)
     assert recorded(people) == {name: steps for name, steps in witnessed.items() if steps}
+
+
+def test_the_best_model_that_a_trainer_loads_at_its_end_is_published(
+    store: Any, people: list[Any], tmp_path: Path, workshop: Any
+) -> None:
+    saves = {"save_strategy": "epoch", "eval_strategy": "epoch", "num_train_epochs": 2}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    told = {"label_names": ["number"], "prediction_loss_only": True, "greater_is_better": True}
+    trainer = made(tmp_path, people, people, **saves, **best, **told)
+    with shell.observe(store, "people", "m", trainer, record="id"):
+        trainer.train()
+    kept = workshop.rows_of(store, tables.Checkpoint)
+    assert sorted((each.step, each.edition) for each in kept) == [(8, 0), (16, 0), (16, 1)]
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-8")
+    other = Model()
+    restore(store, "m", model=other)
+    assert torch.equal(other.net.weight, trainer.model.net.weight)
 
 
 def test_a_trainer_that_goes_on_from_elsewhere_is_stopped(

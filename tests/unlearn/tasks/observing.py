@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from unlearn.request.lifecycle import accept
 
 OWNER = Path(__file__).with_name("owner.py")
 EVERYBODY = set(range(96))
-COMMAND = ("python", "owner.py")
+COMMAND = (sys.executable, "owner.py")
 
 Whim = Callable[[dict[str, Any]], object]
 """What the owner's command does, given what it is asked."""

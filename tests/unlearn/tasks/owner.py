@@ -39,6 +39,7 @@ def train(
     epochs: int = 2,
     everybody: bool = False,
     after_one: Callable[[], object] = lambda: None,
+    at_end: Callable[[nn.Module], object] = lambda model: None,
     command: tuple[str, ...] | None = None,
 ) -> None:
     """Train on the records of the file that the dataset holds, or on ``everybody``."""
@@ -66,6 +67,8 @@ def train(
             if epoch == 0:
                 run.checkpoint()
                 after_one()
+        run.checkpoint()
+        at_end(model)
 
 
 @lineage.program

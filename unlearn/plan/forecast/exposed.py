@@ -88,7 +88,7 @@ _DATASET = tables.Dataset.id
 
 def course(session: Session, run: tables.Run) -> tuple[tuple[tables.Checkpoint, ...], int]:
     """The checkpoints of a run, after those of the runs it goes on from; how many come before."""
-    own = select(tables.Checkpoint).order_by(tables.Checkpoint.step)
+    own = select(tables.Checkpoint).order_by(tables.Checkpoint.step, tables.Checkpoint.edition)
     found = list(session.scalars(own.where(tables.Checkpoint.run_id == run.id)))
     before: list[tables.Checkpoint] = []
     if run.first_step and run.start_id is not None:

@@ -15,6 +15,7 @@ from unlearn.plan.model import (
     Replay,
     Task,
 )
+from unlearn.plan.passes.replays import made_by
 from unlearn.plan.world import CheckpointFacts, VersionFacts, World
 
 
@@ -70,8 +71,7 @@ def _aggregate(world: World, number: int, version: VersionFacts, makers: dict[st
     members: dict[int, Made | Kept] = {}
     for shard, member in version.members.items():
         if member in makers:
-            step = world.checkpoints[member].step
-            members[shard] = Made(task=makers[member], step=step)
+            members[shard] = made_by(makers[member], world.checkpoints[member])
         else:
             members[shard] = Kept(checkpoint_id=member)
     made = [member.task for member in members.values() if isinstance(member, Made)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from unlearn.plan.model import External, Made, Replay, Task
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.retained import seconds
-from unlearn.plan.world import Owner, World
+from unlearn.plan.world import CheckpointFacts, Owner, World
 
 
 def replays(
@@ -29,14 +29,17 @@ def names_of(world: World, chains: tuple[Chain, ...]) -> dict[str, str]:
     }
 
 
+def made_by(task: str, checkpoint: CheckpointFacts) -> Made:
+    """Return what a task makes in place of a checkpoint."""
+    return Made(task=task, step=checkpoint.step, edition=checkpoint.edition)
+
+
 def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[str, ...]) -> Task:
-    restart, step = chain.restart, 0
+    restart, step, edition = chain.restart, 0, 0
     if restart is not None:
-        step = world.checkpoints[restart].step
+        step, edition = world.checkpoints[restart].step, world.checkpoints[restart].edition
         restart = names[restart] if chain.again else restart
-    given = {
-        each: Made(task=names[each], step=world.checkpoints[each].step) for each in chain.given
-    }
+    given = {each: made_by(names[each], world.checkpoints[each]) for each in chain.given}
     upstream = dict.fromkeys(names[each] for each in chain.remade)
     owner = world.runs[chain.run_id].owner
     work: Replay | External
@@ -45,6 +48,7 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
             run_id=chain.run_id,
             restart=restart,
             restart_step=step,
+            restart_edition=edition,
             first_step=chain.first_step,
             until=chain.until,
             fallback_from=chain.fallback_from,

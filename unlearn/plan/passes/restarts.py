@@ -117,7 +117,7 @@ def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
     """The segments of each run, cut where one between them is not recomputed."""
     runs = {run: n for n, run in enumerate(dict.fromkeys(c.run_id for c in again.values()))}
     pieces: list[list[CheckpointFacts]] = []
-    for facts in sorted(again.values(), key=lambda c: (runs[c.run_id], c.step)):
+    for facts in sorted(again.values(), key=lambda c: (runs[c.run_id], c.step, c.edition)):
         last = pieces[-1][-1] if pieces else None
         if last is not None and last.run_id == facts.run_id and last.id == facts.previous:
             pieces[-1].append(facts)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from unlearn.plan.makers import TransformFacts
-from unlearn.plan.model import Made, Task, Transform
-from unlearn.plan.passes.replays import names_of
+from unlearn.plan.model import Task, Transform
+from unlearn.plan.passes.replays import made_by, names_of
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.world import World
 
@@ -18,9 +18,7 @@ def transforms(world: World, chains: tuple[Chain, ...]) -> tuple[Task, ...]:
     tasks: list[Task] = []
     for each in _needed(world, chains):
         given = {
-            old: Made(task=made[old], step=world.checkpoints[old].step)
-            for old in each.given
-            if old in made
+            old: made_by(made[old], world.checkpoints[old]) for old in each.given if old in made
         }
         waits = (*(task.id for task in tasks), *dict.fromkeys(new.task for new in given.values()))
         tasks.append(
