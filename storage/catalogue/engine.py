@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from storage.catalogue.tables import Base
 from storage.errors import SchemaVersionError
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration: what the declared tables are."""
 
 VERSION = Table(
