@@ -104,6 +104,7 @@ class UpdateWindow:
         self._lost: list[DrawnBatch] = []
         self._last: Sequence[DrawnBatch] = ()
         self._closed = NO_PASS
+        self._discardable = False
         self._begin()
 
     def _begin(self) -> None:
@@ -121,13 +122,19 @@ class UpdateWindow:
     def draw(self, batch: DrawnBatch) -> None:
         """Take in that a batch was handed to the loop."""
         self._drawn.append(batch)
+        self._discardable = True
 
-    def flow(self, batch: DrawnBatch, backward: int) -> None:
-        """Take in that a gradient flowed through what was computed from a batch."""
-        # An optimizer may step inside a backward pass: what flows on in it was learned from then.
-        if backward != self._closed:
-            self._flowed.setdefault(batch.whole, set()).add(backward)
-            self._partial |= batch.partial
+    def flow(self, batch: DrawnBatch, backward: int) -> bool:
+        """Take in that a gradient flowed through what was computed from a batch.
+
+        An optimizer may step inside a backward pass: what flows on in it was learned from then.
+        Returns True if that step has not named the batch, and nobody can tell any more.
+        """
+        if backward == self._closed:
+            return batch.whole not in self._last
+        self._flowed.setdefault(batch.whole, set()).add(backward)
+        self._partial |= batch.partial
+        return False
 
     def collect(self, backward: int, held: Gradients) -> None:
         """Take in that a backward pass left gradients with parameters, and what these held."""
@@ -142,8 +149,9 @@ class UpdateWindow:
         self._collected.add(backward)
 
     def discard(self) -> None:
-        """Take the loop's word that the batch drawn last is not learned from."""
-        if self._drawn:
+        """Take the loop's word that the batch drawn last is not learned from, however often."""
+        if self._drawn and self._discardable:
+            self._discardable = False
             batch = self._drawn.pop()
             self._flowed.pop(batch, None)
             self._lost.append(batch)
@@ -157,7 +165,8 @@ class UpdateWindow:
         unseen = [batch for batch in self._drawn if batch not in self._flowed]
         if self._traced:
             again = () if held is Gradients.EMPTY else self._last
-            bound = bool(unseen) or self._in_doubt() or (bool(again) and held is Gradients.CHANGED)
+            kept = held is Gradients.KEPT and not self._gone
+            bound = bool(unseen) or self._in_doubt() or (bool(again) and not kept)
         else:
             again, bound = (() if unseen else self._last), False
         learned = list(dict.fromkeys((*again, *self._flowed, *unseen)))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -50,7 +51,8 @@ class _Hooks:
     """The hooks of one optimizer.
 
     The first gradient of a backward pass tells of all: what its parameter holds from before, and
-    that the others hold nothing, says whether gradients of earlier passes are still there.
+    that the others hold nothing, says whether gradients of earlier passes are still there. Where
+    the loop was seen to change what they hold, it is looked at before more comes: zeros are nothing.
     """
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
@@ -64,6 +66,9 @@ class _Hooks:
         self._pass: int | None = None
         self._depth = 0
         self._within = False
+        self._looking = False
+        self._looked: int | None = None
+        self._zeros = False
         self._hook_parameters()
         for handle in (
             optimizer.register_step_pre_hook(self._stepping),
@@ -87,6 +92,8 @@ class _Hooks:
             handle = parameter.register_post_accumulate_grad_hook(self._collected)  # type: ignore[no-untyped-call]
             self._hooks.callback(handle.remove)
             self._parameters.append(parameter)
+            if self._looking:
+                self._look_at(parameter)
 
     def _trainable(self) -> Iterator[Tensor]:
         for group in self._optimizer.param_groups:
@@ -98,12 +105,28 @@ class _Hooks:
         if backward == self._pass:
             return
         self._pass = backward
-        held = self._held_before(parameter)
+        zeros = self._zeros and self._looked == backward
+        held = Gradients.EMPTY if zeros else self._held_before(parameter)
+        if held is Gradients.CHANGED and not self._looking:
+            self._looking = True
+            for each in self._parameters:
+                self._look_at(each)
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
         self._newest = self._held[parameter] = _Held(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
+
+    def _look_at(self, parameter: Tensor) -> None:
+        handle = parameter.register_hook(self._coming)  # type: ignore[no-untyped-call]
+        self._hooks.callback(handle.remove)
+
+    def _coming(self, _gradient: Tensor) -> None:
+        """Look at what the parameters hold before the first gradient of a backward pass comes."""
+        backward = backward_pass()
+        if backward != self._looked:
+            self._looked = backward
+            self._zeros = all(_is_nothing(each.grad) for each in self._parameters)
 
     def _held_before(self, parameter: Tensor) -> Gradients:
         known = self._held.get(parameter)
@@ -148,6 +171,13 @@ class _Held:
 
 def _nothing() -> None:
     return None
+
+
+def _is_nothing(grad: Tensor | None) -> bool:
+    """Return True if there is no gradient, or one of zeros in a plain tensor."""
+    if grad is None:
+        return True
+    return type(grad) is Tensor and grad.layout is torch.strided and not bool(grad.any())
 
 
 def optimizers_of(optimizer: Any) -> list[Optimizer]:
