@@ -15,6 +15,9 @@ from lineage.schedule.contract import Positions
 NO_PASS = -1
 """The number of the backward pass where none is under way."""
 
+BY_HAND = -2
+"""The number of a pass that the loop made itself, without a backward pass of torch."""
+
 
 class EventSink:
     """Where events of a loop go, until the loop is no longer watched."""
@@ -78,6 +81,8 @@ class Gradients(StrEnum):
     """What the last backward pass left."""
     CHANGED = "changed"
     """The same, clipped, scaled, zeroed or otherwise changed by the loop."""
+    FOREIGN = "foreign"
+    """What no backward pass left: the loop assigned it."""
 
 
 class Learned(NamedTuple):
@@ -103,6 +108,7 @@ class UpdateWindow:
         self._drawn: list[DrawnBatch] = []
         self._lost: list[DrawnBatch] = []
         self._last: Sequence[DrawnBatch] = ()
+        self._unsure = False
         self._closed = NO_PASS
         self._discardable = False
         self._begin()
@@ -159,13 +165,17 @@ class UpdateWindow:
     def update(self, backward: int = NO_PASS, held: Gradients = Gradients.EMPTY) -> Learned:
         """Return what a step learned from, which was done inside a backward pass or outside of any.
 
-        ``held`` is what the parameters held, where nothing came to them since the last update.
+        ``held`` is what the parameters held then.
         """
-        held = self._held if self._collected else held
+        nothing, foreign = held is Gradients.EMPTY, held is Gradients.FOREIGN
+        if self._collected:
+            if nothing or foreign:
+                self._gone |= self._collected
+            held, foreign = self._held, False
         unseen = [batch for batch in self._drawn if batch not in self._flowed]
         if self._traced:
-            again = () if held is Gradients.EMPTY else self._last
-            kept = held is Gradients.KEPT and not self._gone
+            again = self._last if held in (Gradients.KEPT, Gradients.CHANGED) else ()
+            kept = held is Gradients.KEPT and not self._gone and not self._unsure
             bound = bool(unseen) or self._in_doubt() or (bool(again) and not kept)
         else:
             again, bound = (() if unseen else self._last), False
@@ -173,9 +183,9 @@ class UpdateWindow:
         for batch in learned:
             batch.learned = True
             bound |= batch.partial
-        self._drawn, self._last, self._closed = [], learned, backward
+        self._drawn, self._last, self._closed, self._unsure = [], learned, backward, bound
         self._begin()
-        return Learned(learned, bound, not learned)
+        return Learned(learned, bound, foreign or not (learned or nothing))
 
     def take_lost(self) -> Sequence[DrawnBatch]:
         """Return the batches that the loop discarded, once."""

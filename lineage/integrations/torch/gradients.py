@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lineage.errors import ProgramError
-from lineage.integrations.torch.tracked_tensor import backward_pass
-from lineage.training.events import GradientsCollected, Updated
+from lineage.integrations.torch.tracked_tensor import TrackedTensor, backward_pass, batches_in
+from lineage.training.events import GradientFlowed, GradientsCollected, Updated
 from lineage.training.observed import Observed
-from lineage.training.update_window import Gradients
+from lineage.training.update_window import BY_HAND, Gradients
 
 MOST_HOOKED = 32
 """Parameters of an optimizer whose gradients are told of; of more, these many in even distances."""
@@ -65,6 +65,7 @@ class _Hooks:
         self._held: dict[Tensor, _Held] = {}
         self._pass: int | None = None
         self._depth = 0
+        self._found = Gradients.EMPTY
         self._within = False
         self._looking = False
         self._looked: int | None = None
@@ -136,15 +137,36 @@ class _Hooks:
         others = (each.grad for each in self._parameters if each is not parameter)
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
 
+    def _held_now(self) -> Gradients:
+        """Return what the parameters hold; all of them are asked before it is said to be nothing."""
+        held = self._newest.now()
+        if held is not Gradients.EMPTY:
+            return held
+        there = [each.grad for each in self._trainable() if each.grad is not None]
+        if not there or self._pass is not None:
+            return Gradients.FOREIGN if there else Gradients.EMPTY
+        return self._by_hand(there)
+
+    def _by_hand(self, gradients: Sequence[Tensor]) -> Gradients:
+        """Tell of gradients that the loop computed itself, if they know of which batches."""
+        if not all(type(each) is TrackedTensor for each in gradients):
+            return Gradients.FOREIGN
+        for batch in batches_in(gradients):
+            self._run.note(GradientFlowed(batch, BY_HAND))
+        self._run.note(GradientsCollected(self._window, BY_HAND, Gradients.EMPTY))
+        return Gradients.KEPT
+
     def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         """A step begins; an optimizer that extends another one begins a second inside it."""
+        if not self._depth:
+            self._found = self._held_now()
         self._depth += 1
 
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
         if self._depth:
             return
-        held = Gradients.EMPTY if self._pass is not None else self._newest.now()
+        held = Gradients.KEPT if self._within else self._found
         self._pass, self._within = None, False
         self._run.update(Updated(self._window, backward_pass(), held))
         self._hook_parameters()
