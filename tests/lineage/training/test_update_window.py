@@ -19,7 +19,7 @@ from lineage.training.events import (
 )
 from lineage.training.update_window import NO_PASS, DrawnBatch, EventSink, Gradients, UpdateWindow
 
-EMPTY, KEPT, CHANGED = Gradients.EMPTY, Gradients.KEPT, Gradients.CHANGED
+EMPTY, KEPT, CHANGED, FOREIGN = Gradients
 Entry = tuple[int, str, bool]
 
 
@@ -63,7 +63,7 @@ class Journal:
         return backward
 
     def update(
-        self, of: int = 0, backward: int = NO_PASS, held: Gradients = EMPTY
+        self, of: int = 0, backward: int = NO_PASS, held: Gradients = KEPT
     ) -> list[Entry]:
         """Let an optimizer do a step."""
         return self._live(Updated(self.windows[of], backward, held))
@@ -198,12 +198,23 @@ def test_an_update_learned_again_from_what_its_parameters_kept(journal: Journal)
     journal.gradient("a")
     journal.update()
     assert journal.update(held=KEPT) == learned(1, "a")
-    assert journal.update(held=CHANGED) == learned(2, "a")
-    assert journal.doubts == ({2}, 0)
     journal.draw("b")
     journal.gradient("b", KEPT)
-    assert journal.update() == learned(3, "ab")
-    assert journal.doubts == ({2}, 0)
+    assert journal.update() == learned(2, "ab")
+    assert journal.doubts == (set(), 0)
+
+
+def test_what_was_kept_is_an_upper_bound_where_it_was_changed_or_was_one(journal: Journal) -> None:
+    journal.draw("a")
+    journal.gradient("a")
+    journal.update()
+    assert journal.update(held=CHANGED) == learned(1, "a")
+    assert journal.update(held=KEPT) == learned(2, "a")
+    assert journal.doubts == ({1, 2}, 0)
+    journal.draw("b")
+    journal.gradient("b")
+    assert journal.update() == learned(3, "b")
+    assert journal.doubts == ({1, 2}, 0)
 
 
 def test_what_was_kept_may_be_gone_by_a_later_pass(journal: Journal) -> None:
@@ -221,8 +232,33 @@ def test_an_update_with_gradients_of_nothing_known_is_unknown(journal: Journal) 
     journal.draw("a")
     journal.gradient("a")
     journal.update()
-    assert journal.update() == []
+    assert journal.update(held=FOREIGN) == []
     assert journal.doubts == ({1}, 1)
+
+
+def test_gradients_that_the_loop_assigned_are_of_nothing_known(journal: Journal) -> None:
+    journal.draw("a")
+    assert journal.update(held=FOREIGN) == learned(0, "a")
+    assert journal.doubts == ({0}, 1)
+    journal.draw("b")
+    journal.gradient("b")
+    assert journal.update(held=FOREIGN) == learned(1, "b")
+    assert journal.doubts == ({0, 1}, 1)
+
+
+def test_an_update_without_gradients_learned_nothing(journal: Journal) -> None:
+    journal.draw("a")
+    journal.gradient("a")
+    assert journal.update() == learned(0, "a")
+    assert journal.update(held=EMPTY) == []
+    assert journal.doubts == (set(), 0)
+
+
+def test_an_update_whose_gradients_are_gone_is_an_upper_bound(journal: Journal) -> None:
+    journal.draw("a")
+    journal.gradient("a")
+    assert journal.update(held=EMPTY) == learned(0, "a")
+    assert journal.doubts == ({0}, 0)
 
 
 def test_a_pass_of_nothing_known_makes_an_upper_bound_of_what_is(journal: Journal) -> None:
@@ -345,7 +381,7 @@ def test_steps_are_counted_from_where_a_run_goes_on() -> None:
     assert journal.update() == learned(7, "a")
     journal.draw("b")
     assert journal.pause() == [(7, "b", False)]
-    assert journal.update() == learned(8, "b")
+    assert journal.update(held=EMPTY) == learned(8, "b")
 
 
 def test_records_that_nobody_knows_are_counted_each_time_they_are_given() -> None:

@@ -304,14 +304,36 @@ def test_a_head_is_frozen_when_its_body_thaws(trial: Any) -> None:
     assert trial.bounds() == {3}  # no hook was there yet
 
 
-def test_gradients_that_no_hook_sees(trial: Any) -> None:
+def test_gradients_that_no_hook_sees_may_know_their_batches(trial: Any) -> None:
+    kept = []
     with trial.observe() as run:
         for batch in run.watch(trial.loader()):
-            numbers = batch["number"]
-            trial.model.trace.grad = torch.zeros(12).index_fill_(0, numbers, 1.0)
+            kept.append(batch["number"])
+            for numbers in (kept[-1], kept[0]):
+                trial.model.trace.grad = torch.zeros(12).index_fill_(0, numbers, 1.0)
+                trial.optimizer.step()
+    trial.assert_as_judged()
+
+
+def test_gradients_that_come_from_nowhere_leave_the_run_incomplete(trial: Any) -> None:
+    with trial.observe() as run:
+        for _ in run.watch(trial.loader()):
+            trial.model.trace.grad = torch.ones(12)
             trial.optimizer.step()
-    trial.assert_nothing_missing(bounds={0, 1, 2})
-    assert trial.recorded() == trial.judge.learned()
+    assert not trial.complete()
+
+
+@pytest.mark.parametrize("gone", ["before the step", "for good"])
+def test_a_step_after_gradients_were_thrown_away_learned_nothing(trial: Any, gone: str) -> None:
+    with trial.observe() as run:
+        for batch in run.watch(trial.loader()):
+            trial.learn(batch)
+            trial.optimizer.zero_grad()
+            if gone == "before the step":
+                trial.loss(batch).backward()
+                trial.optimizer.zero_grad()
+            trial.optimizer.step()
+    trial.assert_nothing_missing(bounds={1, 3, 5} if gone == "before the step" else ())
 
 
 def test_a_batch_that_was_only_looked_at(trial: Any) -> None:
