@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
-from lineage.integrations.torch.gradients import plain_optimizer, watch_optimizer
+from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.observed import numbered
+from lineage.integrations.torch.optimizers import plain_optimizer
 from lineage.integrations.torch.tracked_loader import Order, Record, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store

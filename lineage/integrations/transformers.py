@@ -12,8 +12,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
-from lineage.integrations.torch.gradients import plain_optimizer, watch_optimizer
+from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
+from lineage.integrations.torch.optimizers import plain_optimizer
 from lineage.integrations.torch.tracked_loader import Order, base_of, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store

@@ -95,8 +95,7 @@ class EventReplayer:
                 for window in self._windows:
                     window.draw(event)
             case GradientFlowed(batch, backward):
-                for window in self._windows:
-                    window.flow(batch, backward)
+                self.unknown += sum(window.flow(batch, backward) for window in self._windows)
             case GradientsCollected(window, backward, held):
                 window.collect(backward, held)
                 for other in self._windows:

@@ -15,6 +15,9 @@ from lineage.schedule.contract import Positions
 NO_PASS = -1
 """The number of the backward pass where none is under way."""
 
+BY_HAND = -2
+"""The number of a pass that the loop made itself, without a backward pass of torch."""
+
 
 class EventSink:
     """Where events of a loop go, until the loop is no longer watched."""
@@ -78,6 +81,8 @@ class Gradients(StrEnum):
     """What the last backward pass left."""
     CHANGED = "changed"
     """The same, clipped, scaled, zeroed or otherwise changed by the loop."""
+    FOREIGN = "foreign"
+    """What no backward pass left: the loop assigned it."""
 
 
 class Learned(NamedTuple):
@@ -103,7 +108,9 @@ class UpdateWindow:
         self._drawn: list[DrawnBatch] = []
         self._lost: list[DrawnBatch] = []
         self._last: Sequence[DrawnBatch] = ()
+        self._unsure = False
         self._closed = NO_PASS
+        self._discardable = False
         self._begin()
 
     def _begin(self) -> None:
@@ -122,13 +129,19 @@ class UpdateWindow:
     def draw(self, batch: DrawnBatch) -> None:
         """Take in that a batch was handed to the loop."""
         self._drawn.append(batch)
+        self._discardable = True
 
-    def flow(self, batch: DrawnBatch, backward: int) -> None:
-        """Take in that a gradient flowed through what was computed from a batch."""
-        # An optimizer may step inside a backward pass: what flows on in it was learned from then.
-        if backward != self._closed:
-            self._flowed.setdefault(batch.whole, set()).add(backward)
-            self._partial |= batch.partial
+    def flow(self, batch: DrawnBatch, backward: int) -> bool:
+        """Take in that a gradient flowed through what was computed from a batch.
+
+        An optimizer may step inside a backward pass: what flows on in it was learned from then.
+        Returns True if that step has not named the batch, and nobody can tell any more.
+        """
+        if backward == self._closed:
+            return batch.whole not in self._last
+        self._flowed.setdefault(batch.whole, set()).add(backward)
+        self._partial |= batch.partial
+        return False
 
     def collect(self, backward: int, held: Gradients) -> None:
         """Take in that a backward pass left gradients with parameters, and what these held."""
@@ -147,8 +160,9 @@ class UpdateWindow:
         self._elsewhere.add(backward)
 
     def discard(self) -> None:
-        """Take the loop's word that the batch drawn last is not learned from."""
-        if self._drawn:
+        """Take the loop's word that the batch drawn last is not learned from, however often."""
+        if self._drawn and self._discardable:
+            self._discardable = False
             batch = self._drawn.pop()
             self._flowed.pop(batch, None)
             self._lost.append(batch)
@@ -156,23 +170,28 @@ class UpdateWindow:
     def update(self, backward: int = NO_PASS, held: Gradients = Gradients.EMPTY) -> Learned:
         """Return what a step learned from, which was done inside a backward pass or outside of any.
 
-        ``held`` is what the parameters held, where nothing came to them since the last update.
+        ``held`` is what the parameters held then.
         """
-        held = self._held if self._collected else held
+        nothing, foreign = held is Gradients.EMPTY, held is Gradients.FOREIGN
+        if self._collected:
+            if nothing or foreign:
+                self._gone |= self._collected
+            held, foreign = self._held, False
         unseen = [batch for batch in self._drawn if batch not in self._flowed]
         self._leave_to_others()
         if self._traced:
-            again = () if held is Gradients.EMPTY else self._last
-            bound = bool(unseen) or self._in_doubt() or (bool(again) and held is Gradients.CHANGED)
+            again = self._last if held in (Gradients.KEPT, Gradients.CHANGED) else ()
+            kept = held is Gradients.KEPT and not self._gone and not self._unsure
+            bound = bool(unseen) or self._in_doubt() or (bool(again) and not kept)
         else:
             again, bound = (() if unseen else self._last), False
         learned = list(dict.fromkeys((*again, *self._flowed, *unseen)))
         for batch in learned:
             batch.learned = True
             bound |= batch.partial
-        self._drawn, self._last, self._closed = [], learned, backward
+        self._drawn, self._last, self._closed, self._unsure = [], learned, backward, bound
         self._begin()
-        return Learned(learned, bound, not learned)
+        return Learned(learned, bound, foreign or not (learned or nothing))
 
     def take_lost(self) -> Sequence[DrawnBatch]:
         """Return the batches that the loop discarded, once."""

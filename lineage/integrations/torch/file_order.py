@@ -31,8 +31,10 @@ SAMPLE = 64
 _HINT = "name the record of a sample: watch(loader, record='id'), or say order='file' if it is that"
 
 
-def rows_of(dataset: Any, version: Version, *, checked: bool) -> Names:
+def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = False) -> Names:
     """Return what tells the rows of items, through the parts of datasets that torch knows.
+
+    A dataset that is asked for items ``together`` makes a batch of a list of them.
 
     Raises:
         ProgramError: the innermost dataset is not the registered one, or where it is to be
@@ -47,7 +49,7 @@ def rows_of(dataset: Any, version: Version, *, checked: bool) -> Names:
             hint="name the record of a sample: watch(loader, record='id')",
         )
     if checked and registered:
-        _check_order(whole, version)
+        _check_order(whole, version, together=together)
     return names
 
 
@@ -92,15 +94,14 @@ def _concatenated(
     return found
 
 
-def _check_order(dataset: Any, version: Version) -> None:
+def _check_order(dataset: Any, version: Version, *, together: bool) -> None:
     """Make sure that items are the rows of the version, in order, as far as a sample shows."""
     records = len(version.present.records)
     rows = np.unique(np.linspace(0, records - 1, min(records, SAMPLE)).astype(np.int64))
-    with _randomness_kept():
-        items = [dataset[row] for row in rows.tolist()]
+    items = _items(dataset, rows.tolist(), together=together)
     names = [column.name for column in version.columns if _comparable(column.name, items)]
     compared: list[str] = []
-    registered = _cells(version, names, rows)
+    registered = _cells(version, names, rows) if names else {}
     for name in names:
         verdicts = [
             _equal(item[name], cell) for item, cell in zip(items, registered[name], strict=True)
@@ -119,6 +120,25 @@ def _check_order(dataset: Any, version: Version) -> None:
             f"{version.dataset.name!r}: its items share no telling column with it",
             hint=_HINT,
         )
+
+
+def _items(dataset: Any, rows: Sequence[int], *, together: bool) -> Sequence[Any]:
+    """Return some items of a dataset, each fetched alone, as a loader would fetch it.
+
+    Raises:
+        ProgramError: they cannot be fetched by their number.
+    """
+    several = getattr(dataset, "__getitems__", None)
+    try:
+        with _randomness_kept():
+            if several is not None:
+                return [several([row])[0] for row in rows]
+            return [dataset[[row] if together else row] for row in rows]
+    except (LookupError, NotImplementedError, TypeError) as error:
+        raise ProgramError(
+            "the items of the loader's dataset cannot be fetched one by one to compare them",
+            hint=_HINT,
+        ) from error
 
 
 def _comparable(name: str, items: Sequence[Any]) -> bool:

@@ -1,41 +1,18 @@
 """Hooks that tell of an optimizer's gradients and of its steps."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lineage.errors import ProgramError
-from lineage.integrations.torch.tracked_tensor import backward_pass
-from lineage.training.events import GradientsCollected, Updated
+from lineage.integrations.torch.tracked_tensor import TrackedTensor, backward_pass, batches_in
+from lineage.training.events import GradientFlowed, GradientsCollected, Updated
 from lineage.training.observed import Observed
-from lineage.training.update_window import Gradients
-
-
-def plain_optimizer(optimizer: Any) -> Optimizer:
-    """Return the optimizer that does the steps, out of a wrapper of accelerate or Lightning.
-
-    Raises:
-        ProgramError: it is no optimizer of torch, or it makes the steps of another one.
-    """
-    package = type(optimizer).__module__.partition(".")[0]
-    if package in ("accelerate", "lightning") and hasattr(optimizer, "optimizer"):
-        return plain_optimizer(optimizer.optimizer)
-    if not isinstance(optimizer, Optimizer):
-        raise ProgramError(
-            f"a {type(optimizer).__name__} was given to observe, which is no optimizer of torch",
-            hint="give observe(optimizer=…) the torch.optim.Optimizer whose step() is called",
-        )
-    for name, inner in vars(optimizer).items():
-        if isinstance(inner, Optimizer):
-            raise ProgramError(
-                f"{type(optimizer).__name__} wraps {type(inner).__name__}, which does the steps",
-                hint=f"observe(optimizer=….{name}), and track the wrapper by a name of its own",
-            )
-    return optimizer
+from lineage.training.update_window import BY_HAND, Gradients
 
 
 def watch_optimizer(run: Observed, optimizer: Optimizer) -> Callable[[], object]:
@@ -47,7 +24,9 @@ class _Hooks:
     """The hooks of one optimizer.
 
     The first parameter that a backward pass leaves a gradient with is its witness. What the witness
-    of the pass before still holds says whether the gradients of that pass are there.
+    of the pass before still holds says whether the gradients of that pass are there. Where the loop
+    was seen to change what parameters hold, they are looked at before more comes: zeros are
+    nothing.
     """
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
@@ -60,6 +39,10 @@ class _Hooks:
         self._pass: int | None = None
         self._depth = 0
         self._within = False
+        self._found = Gradients.EMPTY
+        self._looking = False
+        self._looked: int | None = None
+        self._zeros = False
         self._hook_parameters()
         for handle in (
             optimizer.register_step_pre_hook(self._stepping),
@@ -72,14 +55,19 @@ class _Hooks:
         self._hooks.close()
         self._run.close_window(self._window)
 
+    def _parameters(self) -> Iterator[Any]:
+        for group in self._optimizer.param_groups:
+            yield from group["params"]
+
     def _hook_parameters(self) -> None:
         """Hook the parameters that can have gradients, and are not hooked yet."""
-        for group in self._optimizer.param_groups:
-            for each in group["params"]:
-                if each.requires_grad and each.is_leaf and each not in self._hooked:
-                    self._hooked.add(each)
-                    handle = each.register_post_accumulate_grad_hook(self._collected)
-                    self._hooks.callback(handle.remove)
+        for each in self._parameters():
+            if each.requires_grad and each.is_leaf and each not in self._hooked:
+                self._hooked.add(each)
+                handle = each.register_post_accumulate_grad_hook(self._collected)
+                self._hooks.callback(handle.remove)
+                if self._looking:
+                    self._look_at(each)
 
     def _collected(self, parameter: Tensor) -> None:
         """Take in that a gradient was left with a parameter: the first of a pass counts."""
@@ -87,35 +75,69 @@ class _Hooks:
         if backward == self._pass:
             return
         self._pass = backward
-        held = self._held(parameter)
+        zeros = self._zeros and self._looked == backward
+        held = Gradients.EMPTY if zeros else self._held(parameter)
+        if held is Gradients.CHANGED and not self._looking:
+            self._looking = True
+            for each in self._hooked:
+                self._look_at(each)
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
         self._witness = _Witness(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
 
-    def _held(self, newest: Tensor | None = None) -> Gradients:
-        """Return what the parameters held, but for the one that a gradient just came to."""
+    def _look_at(self, parameter: Tensor) -> None:
+        handle = parameter.register_hook(self._coming)  # type: ignore[no-untyped-call]
+        self._hooks.callback(handle.remove)
+
+    def _coming(self, _gradient: Tensor) -> None:
+        """Look at what the parameters hold before the first gradient of a backward pass comes."""
+        backward = backward_pass()
+        if backward != self._looked:
+            self._looked = backward
+            self._zeros = all(_is_nothing(each.grad) for each in self._hooked)
+
+    def _held(self, newest: Tensor) -> Gradients:
+        """Return what the parameters held before a gradient came to one of them."""
         if self._witness is not None and self._witness.holds():
             same = self._witness.is_unchanged(added=self._witness.parameter is newest)
             return Gradients.KEPT if same else Gradients.CHANGED
         # A gradient that can be differentiated takes the place of what it was added to.
-        if newest is not None and newest.grad is not None and newest.grad.requires_grad:
-            return Gradients.EMPTY if self._witness is None else Gradients.CHANGED
+        if self._witness is not None and newest.grad is not None and newest.grad.requires_grad:
+            return Gradients.CHANGED
         others = (each.grad for each in self._hooked if each is not newest)
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
 
+    def _held_now(self) -> Gradients:
+        """Return what the parameters hold; all are asked before it is said to be nothing."""
+        if self._witness is not None and self._witness.holds():
+            return Gradients.KEPT if self._witness.is_unchanged() else Gradients.CHANGED
+        there = [each.grad for each in self._parameters() if each.grad is not None]
+        if not there or self._pass is not None:
+            return Gradients.FOREIGN if there else Gradients.EMPTY
+        return self._by_hand(there)
+
+    def _by_hand(self, gradients: Sequence[Tensor]) -> Gradients:
+        """Tell of gradients that the loop computed itself, if they know of which batches."""
+        if not all(type(each) is TrackedTensor for each in gradients):
+            return Gradients.FOREIGN
+        for batch in batches_in(gradients):
+            self._run.note(GradientFlowed(batch, BY_HAND))
+        self._run.note(GradientsCollected(self._window, BY_HAND, Gradients.EMPTY))
+        return Gradients.KEPT
+
     def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         """Take in that a step begins; one that extends another begins a second inside it."""
+        if not self._depth:
+            self._found = self._held_now()
         self._depth += 1
 
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
         if self._depth:
             return
-        held = Gradients.EMPTY
-        if self._pass is None and self._witness is not None and self._witness.holds():
-            held = self._held()
+        held = Gradients.KEPT if self._within else self._found
         self._pass, self._within = None, False
         self._run.update(Updated(self._window, backward_pass(), held))
         self._hook_parameters()
@@ -136,13 +158,14 @@ class _Witness:
         """Return True if the parameter still has that gradient, whatever was done to it."""
         return self.parameter.grad is not None and self._grad() is self.parameter.grad
 
-    def is_unchanged(self, *, added: bool) -> bool:
+    def is_unchanged(self, *, added: bool = False) -> bool:
         """Return True if nothing was done to the gradient but that another was ``added``."""
         grad = self.parameter.grad
         return grad is not None and grad._version == self._version + added
 
 
-def optimizers_of(optimizer: Any) -> list[Optimizer]:
-    """Return the optimizers that are given as one or as several; see `plain_optimizer`."""
-    several = optimizer if isinstance(optimizer, Sequence) else [optimizer]
-    return [plain_optimizer(each) for each in several]
+def _is_nothing(grad: Tensor | None) -> bool:
+    """Return True if there is no gradient, or one of zeros in a plain tensor."""
+    if grad is None:
+        return True
+    return type(grad) is Tensor and grad.layout is torch.strided and not bool(grad.any())

@@ -11,8 +11,9 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lineage.integrations.torch.gradients import optimizers_of, watch_optimizer
+from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
+from lineage.integrations.torch.optimizers import optimizers_of
 from lineage.integrations.torch.tracked_loader import ObservedLoader, Order, Record, tracked
 from lineage.store import Store
 from lineage.training.contract import Stateful

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from lineage.errors import ProgramError
 from lineage.integrations.torch.file_order import Names, rows_of
@@ -277,7 +277,10 @@ def _naming(
             hint="say what names the record of a sample: record='id'",
         )
     if record is None:
-        return rows_of(loader.dataset, run.version, checked=order is None), locator.rows
+        together = loader.batch_size is None and isinstance(loader.sampler, BatchSampler)
+        checked = order is None
+        rows = rows_of(loader.dataset, run.version, checked=checked, together=together)
+        return rows, locator.rows
     found = [locator.ids(_listed(each)).tolist() for each in record]
     return partial(_by_place, found), _as_positions
 

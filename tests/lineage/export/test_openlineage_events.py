@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 
 from lineage.export.openlineage import events, run_uuid
 from lineage.training.execute import execute
-from lineage.training.notes import Updated
+from lineage.training.events import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -282,7 +282,7 @@ def test_an_incomplete_observed_run_says_so(
     with observe(store, "people", "m", {"model": Nothing()}, watch) as run:
         for ids in (["record-0001", "nobody"], ["nobody"], ["record-0002", "record-0003"]):
             window = run.window()
-            run.draw(run.locator.ids(ids))
+            run.draw(run.identify(run.locator.ids(ids)))
             run.update(Updated(window))
     found = told(store, run.id, with_steps=True)
     for event in found:

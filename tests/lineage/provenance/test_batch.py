@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from lineage.provenance.batch import batch_at
 from lineage.training.ensemble import Recipe
-from lineage.training.notes import Updated
+from lineage.training.events import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -131,7 +131,7 @@ def test_what_no_update_followed_is_shown_as_not_applied(
     with observe(store, "people", "m", {}, Watch()) as run:
         window = run.window()
         for rows, kept in (([3, 1], False), ([7, 0, 2], False), ([5], True)):
-            run.draw(run.locator.rows(rows))
+            run.draw(run.identify(run.locator.rows(rows)))
             if not kept:
                 run.discard()
             if rows != [7, 0, 2]:

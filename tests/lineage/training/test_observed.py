@@ -18,7 +18,7 @@ from lineage.errors import (
     UnknownRecordError,
 )
 from lineage.training.execute import execute
-from lineage.training.notes import Updated
+from lineage.training.events import Updated
 from lineage.training.observed import Observed, Watch
 from lineage.training.recording import open_recording
 from lineage.training.watching import INTERACTIVE, observe, restore
@@ -63,7 +63,7 @@ def step(run: Observed, rows: list[int] | None = None, ids: list[Any] | None = N
     """One step on some records, by their row or their id."""
     found = run.locator.rows(rows) if ids is None else run.locator.ids(ids)
     window = run.window()
-    run.draw(found)
+    run.draw(run.identify(found))
     run.update(Updated(window))
 
 

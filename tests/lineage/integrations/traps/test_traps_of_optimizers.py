@@ -32,9 +32,9 @@ def test_two_networks_against_each_other(trial: Any, each: int) -> None:
                 (made * critic(made[:, None], batch["number"])).sum().backward()
                 optimizers[0].step()
     trial.assert_nothing_missing()
-    if each == 1:
-        assert trial.recorded() == trial.judge.learned()
-        assert not trial.idle()
+    assert not trial.idle()
+    if each == 1:  # what reached the critic when the other learned was thrown away: nobody said so
+        assert trial.bounds() == {2, 4, 6}
 
 
 def test_one_gradient_for_two_optimizers(trial: Any) -> None:
@@ -67,7 +67,7 @@ def test_a_closure_is_called_as_often_as_the_optimizer_likes(trial: Any, search:
                 return loss
 
             trial.optimizer.step(closure)
-    assert trial.recorded() == trial.judge.learned()
+    trial.assert_steps_as_judged()
     assert trial.idle() == {}
 
 
@@ -103,7 +103,7 @@ def test_a_closure_that_takes_another_batch_each_time_learns_from_all(trial: Any
 
         for _ in range(2):
             trial.optimizer.step(closure)
-    assert trial.recorded() == trial.judge.learned()
+    trial.assert_steps_as_judged()
     assert not trial.idle()
 
 

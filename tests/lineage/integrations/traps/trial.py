@@ -1,7 +1,7 @@
 """A trial: loops of plain torch over numbered records, watched by us and by the judge."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import lineage
 from lineage.integrations.torch import Observation, observe
-from lineage.training.recording import open_recording
+from lineage.provenance.query import WhoSaw
+from lineage.training.recording import bounds_of, open_recording
 from storage.catalogue import tables
 
 
@@ -76,14 +77,32 @@ class Trial:
             for batch in loader:
                 self.learn(batch)
 
+    def answers(self) -> dict[int, WhoSaw]:
+        """What `lineage.who_saw` says of each record, by its number."""
+        return {
+            number: lineage.who_saw(self.store, "record", row["id"])
+            for number, row in enumerate(self.samples.rows)
+        }
+
     def recorded(self) -> dict[int, set[int]]:
         """Record number → the steps that learned from it, as `lineage.who_saw` says."""
         found = {}
-        for number, row in enumerate(self.samples.rows):
-            answer = lineage.who_saw(self.store, "record", row["id"])
+        for number, answer in self.answers().items():
             assert answer.complete
             found[number] = {step for steps in answer.steps.values() for step in steps}
+            told = {step for steps in answer.bounds.values() for step in steps}
+            assert told == found[number] & self.bounds()
         return found
+
+    def complete(self) -> bool:
+        """Return True if nothing was given to the run that nobody knows."""
+        (complete,) = {answer.complete for answer in self.answers().values()}
+        return complete
+
+    def bounds(self) -> set[int]:
+        """Return the steps that may have learned from less, as the recording says."""
+        with self.store.catalogue.read() as session:
+            return set(bounds_of(session.scalars(select(tables.RunRecording)).one()))
 
     def idle(self) -> Counter[int]:
         """How often each record was visited without an update, as the recording says."""
@@ -95,14 +114,26 @@ class Trial:
         return Counter(visits.rows[~applied].tolist())
 
     def assert_as_judged(self) -> None:
-        """The lineage is exactly what the judge saw."""
-        assert sum(map(len, self.judge.learned().values())) > 0
-        assert self.recorded() == self.judge.learned()
+        """The lineage is exactly what the judge saw, and says so."""
+        self.assert_steps_as_judged()
         assert self.idle() == self.judge.idle()
 
-    def assert_nothing_missing(self) -> None:
-        """The lineage may name more steps than the judge saw, and misses none."""
-        recorded, idle = self.recorded(), self.idle()
-        for number, steps in self.judge.learned().items():
+    def assert_steps_as_judged(self) -> None:
+        """Each step is exactly what the judge saw; records may have been looked at in vain."""
+        assert sum(map(len, self.judge.learned().values())) > 0
+        assert self.recorded() == self.judge.learned()
+        assert self.bounds() == set()
+
+    def assert_nothing_missing(self, *, bounds: Collection[int] | None = None) -> None:
+        """Each step is what the judge saw, or is marked as a bound and names that and more.
+
+        ``bounds`` are the steps that have to be marked; None: any that need it.
+        """
+        recorded, learned, marked = self.recorded(), self.judge.learned(), self.bounds()
+        idle = self.idle()
+        for number, steps in learned.items():
             assert steps <= recorded[number]
+            assert recorded[number] - steps <= marked
         assert all(recorded[number] or idle[number] for number in self.judge.idle())
+        if bounds is not None:
+            assert marked == set(bounds)

@@ -15,7 +15,7 @@ from lineage.provenance import exposure
 from lineage.provenance.sql import visits
 from lineage.training.ensemble import Recipe
 from lineage.training.execute import execute
-from lineage.training.notes import Updated
+from lineage.training.events import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
@@ -141,10 +141,10 @@ def watched(store: Any, drawn: list[tuple[list[int], bool]]) -> str:
     with observe(store, "people", "w", {"count": Count()}, Watch()) as run:
         window = run.window()
         for rows, learned in drawn:
-            run.draw(run.locator.rows(rows))
+            run.draw(run.identify(run.locator.rows(rows)))
             if not learned:
                 run.discard()
-                run.draw(run.locator.rows([0]))
+                run.draw(run.identify(run.locator.rows([0])))
             run.update(Updated(window))
             if run.step == 2:
                 run.checkpoint()
