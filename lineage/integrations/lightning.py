@@ -19,7 +19,8 @@ from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.observed import numbered
 from lineage.integrations.torch.optimizers import plain_optimizer
-from lineage.integrations.torch.tracked_loader import Order, Record, tracked
+from lineage.integrations.torch.record_names import Order, Record
+from lineage.integrations.torch.tracked_loader import tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle

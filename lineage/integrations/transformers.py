@@ -15,7 +15,8 @@ from lineage.integrations.torch.driven import loaded
 from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.optimizers import plain_optimizer
-from lineage.integrations.torch.tracked_loader import Order, base_of, tracked
+from lineage.integrations.torch.record_names import Order
+from lineage.integrations.torch.tracked_loader import base_of, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle

@@ -130,19 +130,23 @@ class Observed:
 
         ``records`` (n,) are positions from the index; the reference is kept, so they may not change
         any more. A ``partial`` batch may hold fewer of them.
-
-        Raises:
-            UnknownRecordError: one of them is not known, and that stops training.
         """
-        unknown = 0
-        if len(records) and records.min() < 0:
-            known = self._known(records)
-            unknown, records = len(records) - len(known), known
         self._handed += 1
-        return DrawnBatch(records, self.sink, unknown=unknown, partial=partial)
+        if not len(records) or records.min() >= 0:
+            return DrawnBatch(records, self.sink, partial=partial)
+        known = records[records >= 0]
+        batch = DrawnBatch(known, self.sink, unknown=len(records) - len(known), partial=partial)
+        batch.refusal = self._refusal(records)
+        return batch
 
     def draw(self, batch: DrawnBatch) -> None:
-        """Note that a batch was handed to the loop."""
+        """Note that a batch was handed to the loop.
+
+        Raises:
+            UnknownRecordError: one of its records is not known, and that stops training.
+        """
+        if batch.refusal is not None:
+            raise batch.refusal
         self._drawn = True
         self._log.note(batch)
 
@@ -258,19 +262,20 @@ class Observed:
         given = 0 if visits is None else visits.visits
         return Lap(self._kept, given, 0, seconds, self._chain.link())
 
-    def _known(self, positions: Positions) -> Positions:
-        if self._watch.on_unknown == "stop":
-            row = int(np.flatnonzero(positions < 0)[0])
-            what = "does not say its id"
-            if positions[row] != MISSING:
-                what = f"is not in dataset {self.version.dataset.name!r}"
-            raise UnknownRecordError(
-                f"record {row} of batch {self._handed} {what}, after step {self.step} of {self.id}",
-                hint="register it with `expunge dataset add`, or observe with on_unknown='record'",
-                batch=self._handed,
-                row=row,
-            )
-        return positions[positions >= 0]
+    def _refusal(self, positions: Positions) -> UnknownRecordError | None:
+        """Return why a batch may not be trained on, unless unknown records are only noted."""
+        if self._watch.on_unknown != "stop":
+            return None
+        row = int(np.flatnonzero(positions < 0)[0])
+        what = "does not say its id"
+        if positions[row] != MISSING:
+            what = f"is not in dataset {self.version.dataset.name!r}"
+        return UnknownRecordError(
+            f"record {row} of batch {self._handed} {what}, after step {self.step} of {self.id}",
+            hint="register it with `expunge dataset add`, or observe with on_unknown='record'",
+            batch=self._handed,
+            row=row,
+        )
 
 
 class Part(NamedTuple):

@@ -39,11 +39,12 @@ def _ignore(_event: object) -> None:
 class DrawnBatch:
     """A batch of a watched loader: its records, and where to tell what the loop does with them.
 
-    ``unknown`` counts records that the dataset does not hold. ``partial`` batches may hold fewer
-    records than are named; ``whole`` is the batch that a part was selected from.
+    ``unknown`` counts records that the dataset does not hold; ``refusal`` says so where the loop
+    may not train on them. ``partial`` batches may hold fewer records than are named; ``whole`` is
+    the batch that a part was selected from.
     """
 
-    __slots__ = ("_part", "learned", "partial", "records", "sink", "unknown", "whole")
+    __slots__ = ("_part", "learned", "partial", "records", "refusal", "sink", "unknown", "whole")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class DrawnBatch:
         self.partial = partial
         self.whole = self if whole is None else whole
         self.learned = False
+        self.refusal: Exception | None = None
         self._part: DrawnBatch | None = None
 
     @property

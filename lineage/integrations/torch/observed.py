@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.optimizers import optimizers_of
-from lineage.integrations.torch.tracked_loader import ObservedLoader, Order, Record, tracked
+from lineage.integrations.torch.record_names import Order, Record
+from lineage.integrations.torch.tracked_loader import ObservedLoader, tracked
 from lineage.store import Store
 from lineage.training.contract import Stateful
 from lineage.training.observed import Observed, OnUnknown, Watch

@@ -1,0 +1,89 @@
+"""What names the records of a loader's items: their row, a key of a sample, or a list of ids."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, Literal
+
+import numpy as np
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from lineage.errors import ProgramError
+from lineage.integrations.torch.file_order import Names, rows_of
+from lineage.schedule.contract import Positions
+from lineage.training.observed import Observed
+
+Record = str | int | Callable[[Any], object]
+"""What names the record of a sample: a key or place in it, or a function to an id or a list."""
+
+Order = Literal["file"]
+"""The loader's dataset has its items in the order of the registered dataset."""
+
+Locate = Callable[[Sequence[Any]], Positions]
+"""From what names records to their positions."""
+
+_PLAIN = frozenset({str, int})
+"""Types of ids that need no second look."""
+
+
+def naming(
+    loader: DataLoader[Any],
+    run: Observed,
+    record: Record | Sequence[object] | None,
+    order: Order | None,
+) -> tuple[Names, Locate]:
+    """Return what names the records of items, and what finds these."""
+    locator = run.locator
+    if isinstance(record, str | int):
+        return partial(_by_key, itemgetter(record)), locator.ids
+    if callable(record):
+        return partial(_by_key, record), locator.ids
+    if isinstance(loader.dataset, IterableDataset):
+        raise ProgramError(
+            "the items of a stream have no numbers to tell records by",
+            hint="say what names the record of a sample: record='id'",
+        )
+    if record is None:
+        together = loader.batch_size is None and isinstance(loader.sampler, BatchSampler)
+        checked = order is None
+        rows = rows_of(loader.dataset, run.version, checked=checked, together=together)
+        return rows, locator.rows
+    found = [locator.ids(_listed(each)).tolist() for each in record]
+    return partial(_by_place, found), _as_positions
+
+
+def _by_key(
+    name: Callable[[Any], object], _indexes: Sequence[Any], samples: Sequence[Any]
+) -> Sequence[Any]:
+    try:
+        names = list(map(name, samples))
+    except (LookupError, AttributeError, TypeError):
+        names = [_named(name, sample) for sample in samples if sample is not None]
+    if _PLAIN.issuperset(map(type, names)):
+        return names
+    return [each for found in names for each in _listed(found)]
+
+
+def _named(name: Callable[[Any], object], sample: Any) -> object:
+    """Return what names a sample; None where it does not say."""
+    try:
+        return name(sample)
+    except (LookupError, AttributeError, TypeError):
+        return None
+
+
+def _listed(name: Any) -> Sequence[Any]:
+    """Return the names of a sample: a list of them where it is made of several records."""
+    if hasattr(name, "tolist"):
+        name = name.tolist()
+    return name if isinstance(name, list | tuple) else [name]
+
+
+def _by_place(
+    positions: Sequence[list[int]], indexes: Sequence[Any], _samples: Sequence[Any]
+) -> list[int]:
+    return [position for index in indexes for position in positions[index]]
+
+
+def _as_positions(positions: Sequence[int]) -> Positions:
+    return np.array(positions, np.int64)
