@@ -166,6 +166,7 @@ def test_a_replay_names_its_restart_by_checkpoint_or_by_the_task_that_makes_it()
         "run_id": "A",
         "restart": "A1",
         "restart_step": 10,
+        "restart_edition": 0,
         "first_step": 10,
         "until": 30,
         "fallback_from": None,
