@@ -88,7 +88,6 @@ class Observed:
         self._kept = step
         self._since = time.perf_counter()
         self._handed = 0
-        self._drawn = False
         self._broken = False
 
     @property
@@ -140,7 +139,6 @@ class Observed:
 
     def draw(self, batch: DrawnBatch) -> None:
         """Note that a batch was handed to the loop."""
-        self._drawn = True
         self._log.note(batch)
 
     def discard(self) -> None:
@@ -155,10 +153,10 @@ class Observed:
         """Note that an optimizer did a step.
 
         Raises:
-            RunError: no batch was drawn yet, so nobody knows what it learned from.
+            RunError: no batch was handed out yet, so nobody knows what it learned from.
             RecordingError: what was drawn before could not be written down.
         """
-        if not self._drawn:
+        if not self._handed:
             raise RunError(
                 f"run {self.id} did an optimizer step before any watched loader gave it a batch",
                 hint="loop over the loader that watch() returns",

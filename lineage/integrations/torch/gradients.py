@@ -52,7 +52,7 @@ class _Hooks:
 
     The first gradient of a backward pass tells of all: what its parameter holds from before, and
     that the others hold nothing, says whether gradients of earlier passes are still there. Where
-    the loop was seen to change what they hold, it is looked at before more comes: zeros are nothing.
+    the loop was seen to change what they hold, it is looked at before more comes: zeros are none.
     """
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
@@ -106,17 +106,24 @@ class _Hooks:
         if backward == self._pass:
             return
         self._pass = backward
-        zeros = self._zeros and self._looked == backward
-        held = Gradients.EMPTY if zeros else self._held_before(parameter)
-        if held is Gradients.CHANGED and not self._looking:
-            self._looking = True
-            for each in self._parameters:
-                self._look_at(each)
+        held = self._held_before(parameter)
+        if self._looked == backward:
+            unseen = Gradients.CHANGED if held is Gradients.EMPTY else held
+            held = Gradients.EMPTY if self._zeros else unseen
+        if held is Gradients.CHANGED:
+            self._look()
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
         self._newest = self._held[parameter] = _Held(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
+
+    def _look(self) -> None:
+        """Look at gradients before others are added to them, from the next backward pass on."""
+        if not self._looking:
+            self._looking = True
+            for each in self._parameters:
+                self._look_at(each)
 
     def _look_at(self, parameter: Tensor) -> None:
         handle = parameter.register_hook(self._coming)  # type: ignore[no-untyped-call]
@@ -135,17 +142,25 @@ class _Hooks:
         if known is not None and grad is not None and known.grad() is grad:
             return Gradients.KEPT if grad._version == known.version + 1 else Gradients.CHANGED
         others = (each.grad for each in self._parameters if each is not parameter)
-        return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
+        # What has a graph of its own is not added to in place: it may be a sum, or the first.
+        graph = grad is not None and grad.requires_grad
+        return (
+            Gradients.CHANGED
+            if graph or any(each is not None for each in others)
+            else Gradients.EMPTY
+        )
 
     def _held_now(self) -> Gradients:
-        """Return what the parameters hold; all of them are asked before it is said to be nothing."""
+        """Return what the parameters hold; nothing, if none of them all holds any."""
         held = self._newest.now()
         if held is not Gradients.EMPTY:
             return held
-        there = [each.grad for each in self._trainable() if each.grad is not None]
-        if not there or self._pass is not None:
-            return Gradients.FOREIGN if there else Gradients.EMPTY
-        return self._by_hand(there)
+        seen = [each.grad for each in self._parameters if each.grad is not None]
+        if not seen:  # what is not hooked may have got some
+            some = any(each.grad is not None for each in self._trainable())
+            return Gradients.CHANGED if some else Gradients.EMPTY
+        self._look()
+        return Gradients.FOREIGN if self._pass is not None else self._by_hand(seen)
 
     def _by_hand(self, gradients: Sequence[Tensor]) -> Gradients:
         """Tell of gradients that the loop computed itself, if they know of which batches."""

@@ -275,7 +275,9 @@ def _naming(
     if record is None:
         together = loader.batch_size is None and isinstance(loader.sampler, BatchSampler)
         checked = order is None
-        return rows_of(loader.dataset, run.version, checked=checked, together=together), locator.rows
+        return rows_of(
+            loader.dataset, run.version, checked=checked, together=together
+        ), locator.rows
     found = [locator.ids(_listed(each)).tolist() for each in record]
     return partial(_by_place, found), _as_positions
 
