@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import trainer as module
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations.torch.driven import loaded
 from lineage.integrations.torch.gradients import plain_optimizer, watch_optimizer
 from lineage.integrations.torch.group import current_team
-from lineage.integrations.torch.tracked_loader import Order, base_of, tracked
+from lineage.integrations.torch.tracked_loader import Order, base_of, handing, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle
@@ -132,6 +133,7 @@ def _watched(
 ) -> Iterator[None]:
     """Let a trainer load tracked batches, and tell which of them it trains on."""
     load, step = trainer.get_train_dataloader, trainer.training_step
+    skip = module.skip_first_batches
 
     def loading() -> Any:
         return tracked(_with_column(trainer, load, record), run, record, order)
@@ -147,11 +149,17 @@ def _watched(
             run.draw(batch)
         return step(model, inputs, *about, **more)  # type: ignore[arg-type]
 
+    def skipping(loader: Any, count: int = 0) -> Any:
+        return handing(skip(loader, count), run)
+
     trainer.get_train_dataloader = loading  # type: ignore[method-assign]
     trainer.training_step = stepping  # type: ignore[method-assign]
+    # Which is how a trainer that goes on makes another loader of the parts of this one.
+    module.skip_first_batches = skipping
     try:
         yield
     finally:
+        module.skip_first_batches = skip
         trainer.get_train_dataloader = load  # type: ignore[method-assign]
         trainer.training_step = step  # type: ignore[method-assign]
 

@@ -78,10 +78,17 @@ def tracked(
         dataset=wrapped(loader.dataset, names, whole),
         collate_fn=_Collated(loader.collate_fn, locate),
     )
-    # The loader's class may have its own way to iterate: what it starts from gives tracked batches.
-    begin = copied._get_iterator
-    vars(copied)["_get_iterator"] = lambda: _Handing(begin(), run)
-    return copied
+    return handing(copied, run)
+
+
+def handing(loader: Any, run: Observed) -> Any:
+    """Let a loader hand out tracked batches, that was made of the parts of a tracked one."""
+    base = base_of(loader)
+    if isinstance(base.dataset, _Wrapped):
+        # The loader's class may have its own way to iterate: what that starts from is changed.
+        begin = base._get_iterator
+        vars(base)["_get_iterator"] = lambda: _Handing(begin(), run)
+    return loader
 
 
 class ObservedLoader:
