@@ -188,7 +188,7 @@ def test_a_watched_script_is_answered_for_and_can_be_trained_again(
         assert answer["steps"] == {run["id"]: truth[record]}
         assert len(answer["checkpoints"]) == CHECKPOINTS[framework]
         assert [model["model"] for model in answer["models"]] == ["reader"]
-        assert answer["complete"] is True
+        assert (answer["complete"], answer["bounds"]) == (True, {})
     together = ask("who-saw", "--subject", str(FORGOTTEN))["steps"][run["id"]]
     assert set(together) == set().union(*(truth[record] for record in gone))
 

@@ -91,7 +91,6 @@ class Observed:
         self._kept = step
         self._since = time.perf_counter()
         self._handed = 0
-        self._drawn = False
         self._broken = False
 
     @property
@@ -147,7 +146,6 @@ class Observed:
         """
         if batch.refusal is not None:
             raise batch.refusal
-        self._drawn = True
         self._log.note(batch)
 
     def discard(self) -> None:
@@ -162,10 +160,10 @@ class Observed:
         """Note that an optimizer did a step.
 
         Raises:
-            RunError: no batch was drawn yet, so nobody knows what it learned from.
+            RunError: no batch was handed out yet, so nobody knows what it learned from.
             RecordingError: what was drawn before could not be written down.
         """
-        if not self._drawn:
+        if not self._handed:
             raise RunError(
                 f"run {self.id} did an optimizer step before any watched loader gave it a batch",
                 hint="loop over the loader that watch() returns",

@@ -75,17 +75,24 @@ class _Hooks:
         if backward == self._pass:
             return
         self._pass = backward
-        zeros = self._zeros and self._looked == backward
-        held = Gradients.EMPTY if zeros else self._held(parameter)
-        if held is Gradients.CHANGED and not self._looking:
-            self._looking = True
-            for each in self._hooked:
-                self._look_at(each)
+        held = self._held(parameter)
+        if self._looked == backward:
+            there = Gradients.CHANGED if held is Gradients.EMPTY else held
+            held = Gradients.EMPTY if self._zeros else there
+        if held is Gradients.CHANGED:
+            self._look()
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
         self._witness = _Witness(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
+
+    def _look(self) -> None:
+        """Look at gradients before others are added to them, from the next backward pass on."""
+        if not self._looking:
+            self._looking = True
+            for each in self._hooked:
+                self._look_at(each)
 
     def _look_at(self, parameter: Tensor) -> None:
         handle = parameter.register_hook(self._coming)  # type: ignore[no-untyped-call]
@@ -103,8 +110,8 @@ class _Hooks:
         if self._witness is not None and self._witness.holds():
             same = self._witness.is_unchanged(added=self._witness.parameter is newest)
             return Gradients.KEPT if same else Gradients.CHANGED
-        # A gradient that can be differentiated takes the place of what it was added to.
-        if self._witness is not None and newest.grad is not None and newest.grad.requires_grad:
+        # A gradient with a graph of its own takes the place of what it was added to, if anything.
+        if newest.grad is not None and newest.grad.requires_grad:
             return Gradients.CHANGED
         others = (each.grad for each in self._hooked if each is not newest)
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
@@ -114,9 +121,10 @@ class _Hooks:
         if self._witness is not None and self._witness.holds():
             return Gradients.KEPT if self._witness.is_unchanged() else Gradients.CHANGED
         there = [each.grad for each in self._parameters() if each.grad is not None]
-        if not there or self._pass is not None:
-            return Gradients.FOREIGN if there else Gradients.EMPTY
-        return self._by_hand(there)
+        if not there:
+            return Gradients.EMPTY
+        self._look()
+        return Gradients.FOREIGN if self._pass is not None else self._by_hand(there)
 
     def _by_hand(self, gradients: Sequence[Tensor]) -> Gradients:
         """Tell of gradients that the loop computed itself, if they know of which batches."""

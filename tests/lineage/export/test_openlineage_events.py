@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from lineage.export.openlineage import events, run_uuid
-from lineage.training.execute import execute
 from lineage.training.events import Updated
+from lineage.training.execute import execute
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables

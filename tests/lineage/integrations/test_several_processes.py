@@ -168,6 +168,7 @@ def test_each_of_two_watched_processes_tells_what_it_was_given(
     for name, steps in shown.items():
         answer = lineage.who_saw(store, "record", name)
         assert answer.complete
+        assert not answer.bounds
         assert [step for each in answer.steps.values() for step in each] == sorted(set(steps))
     segments = workshop.rows_of(store, tables.Segment)
     assert sorted((each.first_step, each.visits) for each in segments) == [(0, 30), (4, 30)]

@@ -1,12 +1,20 @@
 """Watching loops of plain PyTorch: what cannot be matched is refused, and models come back."""
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 import lineage
 from lineage.errors import LineageError, ProgramError, UnknownRecordError
@@ -50,16 +58,21 @@ def refused(kind: type[LineageError], sentence: str, watched: Any, act: Any) -> 
     return found.value
 
 
+def ones(items: list[Any]) -> torch.Tensor:
+    """An input for each item."""
+    return torch.ones(len(items), 1)
+
+
 def loader(items: Any) -> DataLoader[Any]:
-    """Batches of five, in order, which are lists."""
-    return DataLoader(items, batch_size=5, collate_fn=list)
+    """Batches of five, in order."""
+    return DataLoader(items, batch_size=5, collate_fn=ones)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any) -> None:
     """A step for each batch."""
     for batch in batches:
         optimizer.zero_grad()
-        model(torch.ones(len(batch), 1)).sum().backward()
+        model(batch).sum().backward()
         optimizer.step()
 
 
@@ -81,14 +94,32 @@ class Named(Dataset[int]):
 def test_a_sampler_that_does_not_number_the_items_is_refused(
     store: Any, workshop: Any, model: nn.Module, optimizer: torch.optim.Optimizer, watching: Any
 ) -> None:
-    batches: Any = DataLoader(Named(), batch_size=5, sampler=list("0123456789"), collate_fn=list)
+    batches: Any = DataLoader(Named(), batch_size=5, sampler=list("0123456789"), collate_fn=ones)
     refused(
         ProgramError,
         "sampler of the loader does not number the items",
         watching(),
-        lambda run: train(model, optimizer, run.watch(batches)),
+        lambda run: train(model, optimizer, run.watch(batches, order="file")),
     )
     assert workshop.rows_of(store, tables.Checkpoint) == []
+
+
+class Together(Dataset[Any]):
+    """Twelve items that come several at once."""
+
+    def __len__(self) -> int:
+        return RECORDS
+
+    def __getitem__(self, numbers: list[int]) -> Any:
+        return torch.ones(len(numbers), 1)
+
+
+XS = [-3.0 + number * 0.5 for number in range(RECORDS)]
+
+
+def items(xs: Any = XS, **more: Any) -> list[dict[str, Any]]:
+    """Items with an input and more."""
+    return [{"x": torch.tensor([float(x)]), **more} for x in xs]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +128,15 @@ def test_a_sampler_that_does_not_number_the_items_is_refused(
         (TensorDataset(torch.ones(7)), "has 7 items, and the registered one 12 records"),
         (Subset(TensorDataset(torch.ones(7)), [0]), "has 7 items, and the registered one 12"),
         (Stream(), "the items of a stream have no numbers to tell records by"),
+        (TensorDataset(torch.ones(12)), "its items share no telling column with it"),
+        (Together(), "cannot be fetched one by one to compare them"),
+        (items(), "item 1 of the loader's dataset has another 'x' than that row of dataset"),
+        ([{"person": "person-00"}] * RECORDS, "item 1 of the loader's dataset has another 'per"),
+        ([{"y": 1.0}] * RECORDS, "its items share no telling column with it"),
+        (
+            ConcatDataset([Subset(items(), range(5)), Subset(items(), range(5, 12))]),
+            "joins parts of several datasets, whose rows are not one file",
+        ),
     ],
 )
 def test_items_that_cannot_be_matched_by_their_row_must_name_their_record(
@@ -104,6 +144,66 @@ def test_items_that_cannot_be_matched_by_their_row_must_name_their_record(
 ) -> None:
     error = refused(ProgramError, sentence, watching(), lambda run: run.watch(DataLoader(dataset)))
     assert "record='id'" in error.hint
+
+
+def test_the_order_of_the_file_is_the_users_word(
+    store: Any, watching: Any, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    with watching() as run:
+        train(model, optimizer, run.watch(loader(range(RECORDS)), order="file"))
+    assert [steps_of(store, record) for record in (0, 4, 5, 11)] == [{0}, {0}, {1}, {2}]
+
+
+def test_comparing_items_leaves_random_numbers_as_they_were(workshop: Any, watching: Any) -> None:
+    class Noisy(Dataset[Any]):
+        """Items that draw random numbers."""
+
+        def __len__(self) -> int:
+            return RECORDS
+
+        def __getitem__(self, number: int) -> Any:
+            noise = (torch.rand(1), np.random.rand(), random.random())
+            return {"x": workshop.people(4, 3)[number]["x"], "noise": noise}
+
+    def drawn() -> tuple[float, ...]:
+        return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+    def seed() -> None:
+        torch.manual_seed(1)
+        np.random.seed(1)
+        random.seed(1)
+
+    def act(run: Any) -> None:
+        seed()
+        run.watch(DataLoader(Noisy()))
+        after = drawn()
+        seed()
+        assert after == drawn()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError), watching() as run:
+        act(run)
+
+
+@pytest.mark.parametrize(
+    ("batches", "sentence"),
+    [
+        ([torch.ones(5, 1)], "was given a list, which is no DataLoader of torch"),
+        (
+            DataLoader(range(RECORDS), batch_size=5, collate_fn=list),
+            "holds no tensor that could carry its records",
+        ),
+    ],
+)
+def test_batches_that_cannot_carry_their_records_are_refused(
+    watching: Any, batches: Any, sentence: str
+) -> None:
+    refused(
+        ProgramError,
+        sentence,
+        watching(),
+        lambda run: next(iter(run.watch(batches, order="file"))),
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,9 +231,9 @@ def test_a_sample_of_nobody_stops_training_and_is_not_named(
 def test_ids_may_be_numbers_in_whatever_clothes(
     store: Any, watching: Any, model: nn.Module, optimizer: torch.optim.Optimizer, kind: Any
 ) -> None:
-    items = [{"id": kind(number)} for number in range(RECORDS)]
+    named = [{"id": kind(number)} for number in range(RECORDS)]
     with watching() as run:
-        train(model, optimizer, run.watch(loader(items), record="id"))
+        train(model, optimizer, run.watch(loader(named), record="id"))
     assert [steps_of(store, record) for record in (0, 4, 5, 11)] == [{0}, {0}, {1}, {2}]
 
 
@@ -147,7 +247,7 @@ def test_a_model_comes_back_as_it_was(
     store: Any, watching: Any, model: nn.Module, optimizer: torch.optim.Optimizer, workshop: Any
 ) -> None:
     with watching(keep_order=True) as run:
-        train(model, optimizer, run.watch(loader(range(RECORDS))))
+        train(model, optimizer, run.watch(loader(range(RECORDS)), order="file"))
     other = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     (version,) = workshop.rows_of(store, tables.ModelVersion)
     assert restore(store, "m", model=other) == version.id

@@ -212,8 +212,8 @@ def test_a_record_that_is_not_registered_stops_a_trainer(
         trainer.train()
 
 
-def test_a_loss_that_leaves_the_records_out_stops_a_trainer(
-    store: Any, people: list[Any], tmp_path: Path
+def test_a_loss_of_ones_own_may_give_the_model_what_it_likes(
+    store: Any, people: list[Any], recorded: Any, tmp_path: Path
 ) -> None:
     trainer = made(tmp_path, people, num_train_epochs=1)
 
@@ -222,10 +222,28 @@ def test_a_loss_that_leaves_the_records_out_stops_a_trainer(
         return found
 
     trainer.compute_loss = loss
+    with shell.observe(store, "people", "m", trainer, record="id"):
+        trainer.train()
+    assert recorded(people) == trainer.model.witness.shown
+
+
+def test_batches_that_do_not_carry_their_records_stop_a_trainer(
+    store: Any, people: list[Any], tmp_path: Path
+) -> None:
+    trainer = made(tmp_path, people, num_train_epochs=1)
+    prepared = trainer._prepare_inputs
+
     with (
-        pytest.raises(RunError, match="gave the model a batch without 'expunge_records'"),
+        pytest.raises(RunError, match="is given a batch that does not carry its records"),
         shell.observe(store, "people", "m", trainer, record="id"),
     ):
+        watched = trainer.training_step
+
+        def replaced(model: Any, inputs: Any, *about: Any) -> Any:
+            plain = {name: torch.tensor(each.tolist()) for name, each in inputs.items()}
+            return watched(model, prepared(plain), *about)
+
+        trainer.training_step = replaced
         trainer.train()
 
 

@@ -79,10 +79,14 @@ class Oracle:
                 result = step()
             else:
                 result = step(lambda: self._evaluated(closure, optimizer, found))
-            moved = {n for old, new in zip(before, self._bits(), strict=True) for n in _differ(old, new)}
+            moved = {
+                n for old, new in zip(before, self._bits(), strict=True) for n in _differ(old, new)
+            }
             if told == "weights" and not closure:
                 assert moved == found, "gradients and weights tell of different records"
-            self.updates.append(Update(frozenset(moved if told == "weights" else found), self.state()))
+            self.updates.append(
+                Update(frozenset(moved if told == "weights" else found), self.state())
+            )
             return result
 
         optimizer.step = MethodType(followed, optimizer)  # type: ignore[method-assign]
@@ -98,9 +102,7 @@ class Oracle:
     def _bits(self) -> list[Any]:
         return [weight.detach().view(torch.int32).numpy().copy() for weight in self._weights]
 
-    def _evaluated(
-        self, closure: Callable[[], Any], optimizer: Optimizer, found: set[int]
-    ) -> Any:
+    def _evaluated(self, closure: Callable[[], Any], optimizer: Optimizer, found: set[int]) -> Any:
         loss = closure()
         found |= self._found(optimizer)
         return loss

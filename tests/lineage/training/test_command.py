@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import lineage
-from lineage.training.notes import Updated
+from lineage.training.events import Updated
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 

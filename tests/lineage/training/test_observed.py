@@ -17,8 +17,8 @@ from lineage.errors import (
     RunStoppedError,
     UnknownRecordError,
 )
-from lineage.training.execute import execute
 from lineage.training.events import Updated
+from lineage.training.execute import execute
 from lineage.training.observed import Observed, Watch
 from lineage.training.recording import open_recording
 from lineage.training.watching import INTERACTIVE, observe, restore

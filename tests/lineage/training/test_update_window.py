@@ -62,9 +62,7 @@ class Journal:
         self._live(GradientsCollected(self.windows[of], backward, held))
         return backward
 
-    def update(
-        self, of: int = 0, backward: int = NO_PASS, held: Gradients = KEPT
-    ) -> list[Entry]:
+    def update(self, of: int = 0, backward: int = NO_PASS, held: Gradients = KEPT) -> list[Entry]:
         """Let an optimizer do a step."""
         return self._live(Updated(self.windows[of], backward, held))
 

@@ -35,6 +35,7 @@ class Buffer:
         self.zeroed: set[int] = set()
         self.changed = False
         self.foreign = False
+        self.unknown = False
 
     @property
     def held(self) -> Gradients:
@@ -52,7 +53,8 @@ class Buffer:
 
     def drop(self) -> None:
         """Let go of the gradients."""
-        self.inside, self.zeroed, self.foreign = None, set(), False
+        self.inside, self.zeroed = None, set()
+        self.foreign = self.unknown = False
 
     def zero(self) -> None:
         """Set the gradients to zero in place."""
@@ -174,12 +176,14 @@ class Simulation:
         return self._step - 1, found
 
     def _judge(self, which: int, step: int, found: set[int], unknown: int) -> None:
-        if self.replayer.unknown > unknown:
+        buffer = self.buffers[which]
+        buffer.unknown |= self.replayer.unknown > unknown
+        if buffer.unknown:  # so the run is incomplete, and nothing is promised
             return
-        truth = self.buffers[which].inside or set()
+        truth = buffer.inside or set()
         assert truth <= found
         # Gradients times zero are what the loop makes of them, as are those of masked records.
-        assert found <= truth | self.buffers[which].zeroed or step in self.replayer.bounds
+        assert found <= truth | buffer.zeroed or step in self.replayer.bounds
 
     def _tell(self, event: LoopEvent) -> set[int]:
         """Tell the replayer; returns the batches that an update learned from."""

@@ -16,7 +16,9 @@ BOTH = (0, 2)
 
 
 def _pair(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    return torch.stack([each["x"] for each in samples]), torch.stack([each["y"] for each in samples])
+    return torch.stack([each["x"] for each in samples]), torch.stack(
+        [each["y"] for each in samples]
+    )
 
 
 @shape("collates to a tuple", quick=BOTH)

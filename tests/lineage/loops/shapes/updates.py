@@ -60,8 +60,10 @@ def parts_of_a_batch(env: Env) -> None:
                 env.learn({"x": x, "y": y})
 
 
-@shape("goes several times through parts of a batch in an order of its own (PPO)",
-       allowed=WHOLE | BOUNDED)
+@shape(
+    "goes several times through parts of a batch in an order of its own (PPO)",
+    allowed=WHOLE | BOUNDED,
+)
 def parts_again(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run, batch_size=6):

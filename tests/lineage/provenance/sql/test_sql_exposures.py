@@ -14,8 +14,8 @@ from lineage.data.version import open_version
 from lineage.provenance import exposure
 from lineage.provenance.sql import visits
 from lineage.training.ensemble import Recipe
-from lineage.training.execute import execute
 from lineage.training.events import Updated
+from lineage.training.execute import execute
 from lineage.training.observed import Watch
 from lineage.training.watching import observe
 from storage.catalogue import tables
