@@ -21,7 +21,7 @@ from lineage.provenance.sql.standing import OPENING, standing
 from lineage.provenance.sql.view import Column, Part, View
 from lineage.schedule import RecordedSchedule, Records, Schedule
 from lineage.store import Store
-from lineage.training.recording import schedule_of
+from lineage.training.recording import bounds_of, recording_of, schedule_of
 from storage.catalogue import tables
 
 _COLUMNS = (
@@ -31,6 +31,7 @@ _COLUMNS = (
     Column("step", "BIGINT", "optimizer step, from 0"),
     Column("position", "BIGINT", "position of the record in the dataset"),
     Column("applied", "BOOLEAN", "whether the update of the step learned from it"),
+    Column("bound", "BOOLEAN", "whether the step's records are an upper bound of what it learned"),
 )
 _DRAWN = pa.schema(
     [
@@ -38,6 +39,7 @@ _DRAWN = pa.schema(
         ("step", pa.int64()),
         ("position", pa.int64()),
         ("applied", pa.bool_()),
+        ("bound", pa.bool_()),
     ]
 )
 
@@ -57,10 +59,20 @@ def _parts(store: Store, session: Session) -> Iterator[Part]:
             version = run.inputs[run.spec.train]
             dataset = dataset_of[version]
             constants = {"run": run.id, "dataset": names[dataset]}
-            yield Part(constants, _DRAWN, partial(_drawn, store, run, version, barred[dataset]))
+            about = (run, version, barred[dataset], _bounds(session, run))
+            yield Part(constants, _DRAWN, partial(_drawn, store, *about))
 
 
-def _drawn(store: Store, run: History, version_id: str, barred: BitMap) -> Iterator[pa.RecordBatch]:
+def _bounds(session: Session, run: History) -> NDArray[np.int64]:
+    """Return the steps of a run that are upper bounds (b,)."""
+    recorded = recording_of(session, run.id)
+    bounds = BitMap() if recorded is None else bounds_of(recorded)
+    return np.asarray(bounds.to_array(), np.int64)
+
+
+def _drawn(
+    store: Store, run: History, version_id: str, barred: BitMap, bounds: NDArray[np.int64]
+) -> Iterator[pa.RecordBatch]:
     with OPENING:
         version, shown = standing(store, version_id, barred)
         schedule = schedule_of(store, run.id, run.spec, version.salt)
@@ -75,6 +87,7 @@ def _drawn(store: Store, run: History, version_id: str, barred: BitMap) -> Itera
                 pa.array(steps[done]),
                 pa.array(positions[done]),
                 pa.array(applied[done]),
+                pa.array(np.isin(steps[done], bounds)),
             ],
             _DRAWN,
         )
