@@ -125,13 +125,13 @@ class _KnownNumbers:
             numbers = np.array(ids, np.int64)
         except OverflowError:
             return find(ids)
-        largest = int(numbers.max(initial=0))
-        if largest >= MOST_KNOWN or numbers.min(initial=0) < 0:
+        largest = int(numbers.view(np.uint64).max())  # where a negative number is a large one
+        if largest >= MOST_KNOWN:
             return find(ids)
         if largest >= len(self._places):
             room = np.full(2 * (largest + 1) - len(self._places), UNKNOWN)
             self._places = np.concatenate((self._places, room))
         found: Positions = self._places[numbers]
-        if found.min(initial=0) < 0:
+        if found.min() < 0:
             self._places[numbers] = found = find(ids)
         return found

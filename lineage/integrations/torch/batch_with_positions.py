@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from lineage.integrations.torch.file_order import Names
@@ -23,25 +22,24 @@ _WATCHED: WeakValueDictionary[str, Observed] = WeakValueDictionary()
 
 
 class BatchWithPositions:
-    """A batch in a worker process, the positions of its records (n,), and of how many samples.
+    """A batch in a worker process, and the positions of its records (n,).
 
-    Where it arrives it is the batch alone, whose tensors carry its identity.
+    Where it arrives it is the batch alone, whose tensors carry its identity. A ``partial`` batch
+    may hold fewer records than are named.
     """
 
-    def __init__(self, run: str, positions: Positions, samples: int | None, batch: Any) -> None:
-        self.about = (run, positions, samples, batch)
+    def __init__(self, run: str, positions: Positions, partial: bool, batch: Any) -> None:
+        self.about = (run, positions, partial, batch)
 
     def __reduce__(self) -> Any:
         """Return how to arrive."""
         return _arrive, self.about
 
 
-def _arrive(run_id: str, positions: Positions, samples: int | None, batch: Any) -> Any:
+def _arrive(run_id: str, positions: Positions, partial: bool, batch: Any) -> Any:
     run = _WATCHED.get(run_id)
     if run is not None:
-        tensors = list(tensors_of(batch))
-        partial = samples is not None and _extent(tensors, batch) < samples
-        track(tensors, run.identify(positions, partial=partial))
+        track(tensors_of(batch), run.identify(positions, partial=partial))
     return batch
 
 
@@ -58,19 +56,22 @@ class Collate:
         """Return the batch of some samples, or in a worker process what becomes it."""
         if not isinstance(fetched, _Fetched):  # a stream gives its samples one by one
             names = [name for each in fetched for name in each.names]
-            samples = [each.samples for each in fetched]
-            fetched = _Fetched(names, samples, _count(samples))
+            fetched = _Fetched(names, [each.samples for each in fetched], single=False)
         positions = self._locate(fetched.names)
-        about = (self._run_id, positions, fetched.size, self._collate(fetched.samples))
+        # A loader's function may use up the list that it is given.
+        samples = fetched.samples if fetched.single else [*fetched.samples]
+        batch = self._collate(fetched.samples)
+        partial = not fetched.single and _holds_fewer(batch, samples)
+        about = (self._run_id, positions, partial, batch)
         return _arrive(*about) if get_worker_info() is None else BatchWithPositions(*about)
 
 
 class _Fetched(NamedTuple):
-    """Samples on their way to their batch, or one that is a batch; with what names the records."""
+    """Samples on their way to their batch, or a ``single`` one; with what names the records."""
 
     names: Sequence[Any]
     samples: Any
-    size: int | None
+    single: bool
 
 
 class _Wrapped:
@@ -102,14 +103,14 @@ class Items(_Wrapped, Dataset[Any]):
         if not self._whole:
             return sample
         indexes = index if isinstance(index, list) else [index]
-        return _Fetched(self._names(indexes, [sample]), sample, None)
+        return _Fetched(self._names(indexes, [sample]), sample, single=True)
 
     def __getitems__(self, indexes: Sequence[Any]) -> _Fetched:
         wrapped = self._wrapped  # looking an attribute up takes long in a class that hands them on
         together = getattr(wrapped, "__getitems__", None)
         # A dataset may use up the list that it is given.
         samples = together([*indexes]) if together else [wrapped[index] for index in indexes]
-        return _Fetched(self._names(indexes, samples), samples, _count(samples))
+        return _Fetched(self._names(indexes, samples), samples, single=False)
 
 
 class Stream(_Wrapped, IterableDataset[_Fetched]):
@@ -117,22 +118,23 @@ class Stream(_Wrapped, IterableDataset[_Fetched]):
 
     def __iter__(self) -> Iterator[_Fetched]:
         for sample in self._wrapped:
-            yield _Fetched(self._names([], [sample]), sample, None)
+            yield _Fetched(self._names([], [sample]), sample, single=True)
 
 
-def _count(samples: Sequence[Any]) -> int:
-    """Return how many samples there are; None holds nothing of any record."""
-    return sum(sample is not None for sample in samples)
-
-
-def _extent(tensors: Sequence[Tensor], batch: Any) -> int:
-    """Return how many samples there may be in a batch: the length of its longest part."""
+def _holds_fewer(batch: Any, samples: Sequence[Any]) -> bool:
+    """Return True if a batch may lack some of its samples: no part of it has room for all."""
     with as_plain():
-        longest = max((len(each) for each in tensors if each.dim()), default=0)
-    return max(longest, _longest_list(batch))
+        if any(each.dim() and len(each) >= len(samples) for each in tensors_of(batch)):
+            return False
+    # None holds nothing of any record.
+    count = sum(sample is not None for sample in samples)
+    return _longest(batch) < count
 
 
-def _longest_list(batch: Any) -> int:
+def _longest(batch: Any) -> int:
+    """Return the length of the longest list or tensor in a batch."""
     if isinstance(batch, Mapping):
-        return max(map(_longest_list, batch.values()), default=0)
-    return len(batch) if isinstance(batch, list | tuple) else 0
+        return max(map(_longest, batch.values()), default=0)
+    longest = len(batch) if isinstance(batch, list | tuple) else 0
+    with as_plain():
+        return max([longest, *(len(each) for each in tensors_of(batch) if each.dim())])

@@ -7,7 +7,7 @@ matter how a loop fetches, keeps or mixes its batches.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,25 +84,32 @@ def batches_in(batch: Any) -> dict[DrawnBatch, None]:
     found: dict[DrawnBatch, None] = {}
     for each in tensors_of(batch):
         if type(each) is TrackedTensor:
-            found.update((made.whole, None) for made in each._batches)
+            for made in each._batches:
+                found[made.whole] = None
     return found
 
 
-def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """Find the tensors in a batch: in mappings, sequences and objects with attributes."""
+def tensors_of(batch: Any) -> list[Tensor]:
+    """Return the tensors in a batch: in mappings, sequences and objects with attributes."""
+    found: list[Tensor] = []
+    _gather(batch, found)
+    return found
+
+
+def _gather(batch: Any, found: list[Tensor]) -> None:
     if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
+        found.append(batch)
+    elif isinstance(batch, dict | Mapping):
         for each in batch.values():
-            yield from tensors_of(each)
+            _gather(each, found)
     elif isinstance(batch, list | tuple):
         if not _SCALARS.issuperset(map(type, batch)):
             for each in batch:
-                yield from tensors_of(each)
-    else:
+                _gather(each, found)
+    elif type(batch) not in _SCALARS:
         for each in _attributes(batch):
             if isinstance(each, Tensor | Mapping | list | tuple):
-                yield from tensors_of(each)
+                _gather(each, found)
 
 
 def _attributes(thing: Any) -> Iterator[Any]:
@@ -152,41 +159,36 @@ def _follow_tensor(func: Any, tensor: Tensor, batches: tuple[DrawnBatch, ...]) -
 def _report(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
     """Note when a gradient flows back through what was computed from batches."""
 
-    def flowed(_gradient: Tensor) -> None:
+    def flowed(_gradients: tuple[Tensor, ...]) -> None:
         backward = backward_pass()
         for batch in batches:
             batch.sink.note(GradientFlowed(batch, backward))
 
-    tensor.register_hook(flowed)  # type: ignore[no-untyped-call]
+    assert tensor.grad_fn is not None
+    tensor.grad_fn.register_prehook(flowed)
 
 
 def _origins(
-    func: Any, result: Tensor, args: Iterable[Any], kwargs: Mapping[str, Any]
+    func: Any, result: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[DrawnBatch, ...]:
     """Return the batches that the result of a function was made of."""
     found: tuple[DrawnBatch, ...] = ()
-    for source in _tracked((*args, *kwargs.values()) if kwargs else args):
-        batches = source._batches
-        if func in _SELECTING and _is_part(result, source):
-            batches = tuple(each.part for each in batches)
+    for each in (*args, *kwargs.values()) if kwargs else args:
+        batches: tuple[DrawnBatch, ...] = ()
+        if type(each) is TrackedTensor:
+            batches = each._batches
+            if func in _SELECTING and _is_part(result, each):
+                batches = tuple(batch.part for batch in batches)
+        elif type(each) in (tuple, list, dict):
+            batches = _origins(func, result, tuple(each), each if type(each) is dict else {})
         if not found:
             found = batches
-        elif found is not batches:
-            found = (*found, *(each for each in batches if each not in found))
+        elif batches and batches is not found:
+            found = (*found, *(batch for batch in batches if batch not in found))
     if len(found) > MOST_BATCHES:
         found[0].sink.note(TrackLost())
         found = found[-MOST_BATCHES:]
     return found
-
-
-def _tracked(values: Iterable[Any]) -> Iterator[TrackedTensor]:
-    for each in values:
-        if type(each) is TrackedTensor:
-            yield each
-        elif type(each) in (tuple, list):
-            yield from _tracked(each)
-        elif type(each) is dict:
-            yield from _tracked(each.values())
 
 
 def _is_part(result: Tensor, source: TrackedTensor) -> bool:
