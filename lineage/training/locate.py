@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lineage.data.identity import id_columns
 from lineage.data.version import Version
 from lineage.errors import DatasetError, ProgramError
 from lineage.schedule.contract import Positions
+from storage.ids import texts_of
 from storage.rows import keys_of, record_digests
 
 Rows = Sequence[int]
@@ -29,6 +31,7 @@ class Locator:
     def __init__(self, version: Version) -> None:
         records = version.present.records
         order = np.argsort(records.keys)
+        self.id_columns = id_columns(version)
         self._salt = version.salt
         self._positions = records.positions
         self._keys = records.keys[order]
@@ -60,13 +63,18 @@ class Locator:
         return found
 
     def ids(self, ids: Sequence[object]) -> Positions:
-        """The positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None."""
-        texts = ["" if each is None else str(each) for each in ids]
-        keys = keys_of(record_digests(texts, self._salt))
+        """The positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None.
+
+        Raises:
+            InvalidInputError: an id may have lost digits on its way, or is of a type that names
+                nothing.
+        """
+        texts = texts_of(ids, self.id_columns)
+        keys = keys_of(record_digests([text or "" for text in texts], self._salt))
         found = np.full(len(texts), UNKNOWN)
         places = np.searchsorted(self._keys, keys)
         within = np.flatnonzero(places < len(self._keys))
         known = within[self._keys[places[within]] == keys[within]]
         found[known] = self._by_key[places[known]]
-        found[[each is None for each in ids]] = MISSING
+        found[[text is None for text in texts]] = MISSING
         return found

@@ -14,6 +14,7 @@ from storage.manifests.reading import (
     read_index,
     read_names,
     read_rows,
+    spells_otherwise,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "read_names",
     "read_rows",
     "redact",
+    "spells_otherwise",
     "version_digest",
     "write_chunks",
 ]

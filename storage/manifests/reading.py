@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from storage import ids
 from storage.errors import CorruptObjectError
 from storage.intake import Column, ColumnKind, arrow_schema
 from storage.manifests.chunks import Chunk, read_table
@@ -174,6 +175,13 @@ def read_ids(objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.in
             for place, name in zip(here.tolist(), found, strict=True):
                 names[place] = name
     return names
+
+
+def spells_otherwise(objects: Objects, chunks: Sequence[Chunk]) -> bool:
+    """Return True if a record id is a whole number that is not written plainly, as ``007`` is."""
+    return any(
+        ids.spells_otherwise(_column(objects, chunk, "record").combine_chunks()) for chunk in chunks
+    )
 
 
 def find(

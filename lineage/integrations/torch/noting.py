@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 from lineage.errors import ProgramError
 from lineage.schedule.contract import Positions
 from lineage.training.locate import Locator, Rows
+from storage.ids import plain_values
 
 Name = str | Callable[[Any], object]
 """What names the record of a sample: a key of it, or a function from it to an id or a list."""
@@ -230,11 +231,12 @@ def _naming(
     if record is None:
         _check_countable(loader, locator)
         return _by_row(loader.dataset), locator.rows
+    width = len(locator.id_columns)
     if isinstance(record, str):
-        return partial(_by_sample, itemgetter(record)), locator.ids
+        return partial(_by_sample, itemgetter(record), width), locator.ids
     if callable(record):
-        return partial(_by_sample, record), locator.ids
-    found = [locator.ids(_listed(each)).tolist() for each in record]
+        return partial(_by_sample, record, width), locator.ids
+    found = [locator.ids(_listed(each, width)).tolist() for each in record]
     return partial(_by_place, found), _as_positions
 
 
@@ -267,9 +269,9 @@ def _through(
 
 
 def _by_sample(
-    name: Callable[[Any], object], _indexes: Sequence[Any], samples: Sequence[Any]
+    name: Callable[[Any], object], width: int, _indexes: Sequence[Any], samples: Sequence[Any]
 ) -> list[Any]:
-    return [each for sample in samples for each in _listed(_named(name, sample))]
+    return [each for sample in samples for each in _listed(_named(name, sample), width)]
 
 
 def _by_place(
@@ -288,11 +290,14 @@ def _named(name: Callable[[Any], object], sample: Any) -> object:
         found: Any = name(sample)
     except (LookupError, AttributeError, TypeError):
         return None
-    return found.tolist() if hasattr(found, "tolist") else found
+    return plain_values(found)
 
 
-def _listed(name: Any) -> Sequence[Any]:
-    """A sample made of several records has a list of names."""
+def _listed(name: Any, width: int) -> Sequence[Any]:
+    """A sample made of several records lists their names; an id of ``width`` columns is a tuple."""
+    if isinstance(name, tuple) and len(name) == width > 1:
+        several = any(isinstance(each, tuple | list) for each in name)
+        return name if several else [name]
     return name if isinstance(name, list | tuple) else [name]
 
 
