@@ -120,10 +120,10 @@ def id_columns(version: Version) -> tuple[IdColumn, ...]:
         if not derived:
             return (IdColumn("row number", pa.int64()),)
         names, types = ["id"], {"id": pa.string()}
-    texts = any(types[name] == pa.string() for name in names)
-    spelled = texts and manifests.spells_otherwise(version.store.objects, version.chunks)
+    texts = {name for name in names if types[name] == pa.string()}
+    unsure = manifests.ambiguous_types(version.store.objects, version.chunks if texts else ())
     return tuple(
-        IdColumn(name, types[name], spelled and types[name] == pa.string()) for name in names
+        IdColumn(name, types[name], unsure if name in texts else frozenset()) for name in names
     )
 
 

@@ -19,20 +19,20 @@ several         a JSON array of their texts
 from storage.ids.columns import (
     EXACT_BELOW,
     IdColumn,
+    ambiguous_types,
     id_texts,
     joined_id,
     record_ids,
-    spells_otherwise,
 )
 from storage.ids.values import plain_values, texts_of
 
 __all__ = [
     "EXACT_BELOW",
     "IdColumn",
+    "ambiguous_types",
     "id_texts",
     "joined_id",
     "plain_values",
     "record_ids",
-    "spells_otherwise",
     "texts_of",
 ]

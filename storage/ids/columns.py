@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +22,14 @@ EXACT_BELOW = {
 }
 """Below this, a real of a type is the whole number that it was made from, and no other."""
 
-_PLAIN_PART = r'"(?:0|-?[1-9][0-9]*)"'
-_NUMBER_PART = r'"\s*[-+]?[\p{Nd}_]+(?:\.0*)?\s*"'
+_SPELLINGS: dict[type, tuple[str, str]] = {
+    int: (r'"(?:0|-?[1-9][0-9]*)"', r'"\s*[-+]?[\p{Nd}_]+(?:\.0*)?\s*"'),
+    Decimal: (
+        r'"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"',
+        r'"\s*[-+]?(?:[\p{Nd}_]+\.?[\p{Nd}_]*|\.[\p{Nd}_]+)\s*"',
+    ),
+}
+"""How Python writes a number of a type, and what else it would read as one."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -30,13 +37,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class IdColumn:
     """A column whose cells name records, alone or with others, and its declared Arrow type.
 
-    ``spelled``: some of its texts are whole numbers written otherwise, as ``007`` is; then a number
-    does not say which text is meant.
+    ``ambiguous`` are types of numbers that do not say which text is meant: some of the texts are
+    such numbers written otherwise, as ``007`` is.
     """
 
     name: str
     declared: pa.DataType
-    spelled: bool = False
+    ambiguous: frozenset[type] = frozenset()
 
 
 def record_ids(batch: pa.RecordBatch, columns: Sequence[str]) -> Array:
@@ -73,15 +80,21 @@ def id_texts(cells: Array) -> Array:
     return cell_text(cells)
 
 
-def spells_otherwise(ids: Array) -> bool:
-    """Return True if an id, or a part of one, is a whole number that is not written plainly.
+def ambiguous_types(ids: Array) -> frozenset[type]:
+    """Return the types of numbers as which an id, or a part of one, reads that is none's text.
 
-    >>> spells_otherwise(pa.array(["7", "x07"])), spells_otherwise(pa.array(['["a","07"]']))
-    (False, True)
+    >>> [kind.__name__ for kind in ambiguous_types(pa.array(["7", "7.00"]))]
+    ['int']
+    >>> ambiguous_types(pa.array(['["a","7"]', "x07"]))
+    frozenset()
     """
     quoted = pc.binary_join_element_wise(pa.scalar('"'), ids, pa.scalar('"'), "")
-    others = pc.replace_substring_regex(quoted, _PLAIN_PART, "")
-    return bool(pc.any(pc.match_substring_regex(others, _NUMBER_PART)).as_py())
+    found = set()
+    for kind, (plain, any_spelling) in _SPELLINGS.items():
+        others = pc.replace_substring_regex(quoted, plain, "")
+        if pc.any(pc.match_substring_regex(others, any_spelling)).as_py():
+            found.add(kind)
+    return frozenset(found)
 
 
 def _decimal_texts(cells: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The text of an id that a program holds, whatever type carries it; refused where digits were lost."""
+"""The text of an id that a program holds, whatever type carries it without losing digits."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -107,7 +107,7 @@ def _boolean_text(value: bool, column: IdColumn) -> str:
 
 
 def _whole_text(value: int, column: IdColumn) -> str:
-    if column.spelled:
+    if int in column.ambiguous:
         raise _lost("a number", column)
     if not pt.is_floating(column.declared) or abs(value) > _WIDE:
         return str(value)
@@ -134,7 +134,7 @@ def _real_text(value: float, carrier: str, column: IdColumn) -> str:
 def _decimal_text(value: Decimal, column: IdColumn) -> str:
     if not pt.is_string(column.declared):
         return format(value.normalize() + 0, "f") if value == int(value) else str(value)
-    if column.spelled or "E" in str(value):
+    if Decimal in column.ambiguous or "E" in str(value):
         raise _lost("a decimal", column)
     return str(value)
 

@@ -12,13 +12,14 @@ import pyarrow.csv as csv
 
 from storage.errors import InvalidInputError
 from storage.intake.quoting import check_quotes
-from storage.intake.typed import typed_batches, typed_schema
+from storage.intake.typed import DAMAGE, typed_batches, typed_schema
 from storage.rows import OUR_COLUMNS, Array
 
 _ARROW = (".arrow", ".feather", ".ipc")
 _EXTENSIONS = (".csv", ".parquet", *_ARROW)
 _BLOCK = 8 << 20
-_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_HEAD = 1 << 16
+_OTHER_DELIMITERS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ def open_source(path: Path) -> Source:
     if path.stat().st_size == 0:
         raise InvalidInputError(f"{path} is empty", hint="a file has a header and rows")
     stamp = _stamp(path)
+    if _is_csv(path):
+        _check_delimiter(path)
+        check_quotes(path)
     schema = _schema(path)
     _check_names(path, schema.names)
-    if _is_csv(path):
-        _check_delimiter(path, schema.names)
-        check_quotes(path)
     return Source(path, schema, stamp)
 
 
@@ -88,11 +89,14 @@ def _check_names(path: Path, names: list[str]) -> None:
         )
 
 
-def _check_delimiter(path: Path, names: list[str]) -> None:
+def _check_delimiter(path: Path) -> None:
+    with path.open("rb") as file:
+        header = next(filter(None, file.read(_HEAD).splitlines()), b"")
     for delimiter, word in _OTHER_DELIMITERS.items():
-        if len(names) == 1 and delimiter in names[0]:
+        if delimiter in header and b"," not in header:
             raise InvalidInputError(
-                f"the header of {path} is divided by {word} ({delimiter!r}), not by commas",
+                f"the header of {path} is divided by {word} ({delimiter.decode()!r}), "
+                "not by commas",
                 hint="save the file with commas between its cells",
             )
 
@@ -108,7 +112,7 @@ def _schema(path: Path) -> pa.Schema:
             return pa.schema([(name, pa.binary()) for name in reader.schema.names])
     try:
         return typed_schema(path)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         raise _unreadable(path) from None
 
 
@@ -126,7 +130,7 @@ def _read(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 def _read_typed(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         yield from typed_batches(path)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         raise _unreadable(path) from None
 
 

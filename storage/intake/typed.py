@@ -11,6 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What reading a damaged file raises."""
+
 ROWS = 65_536
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 _FILE_START = 8
@@ -20,9 +23,11 @@ def typed_schema(path: Path) -> pa.Schema:
     """Return the columns of a Parquet or Arrow file.
 
     Raises:
-        ArrowException, OSError: it is neither, or damaged; so does `typed_batches`.
+        DAMAGE: it is neither, or damaged; so does `typed_batches`.
     """
-    return pq.read_schema(path) if _is_parquet(path) else _open_arrow(path).schema
+    schema = pq.read_schema(path) if _is_parquet(path) else _open_arrow(path).schema
+    str([(field.name, field.type) for field in schema])  # names are decoded when they are read
+    return schema
 
 
 def typed_batches(path: Path) -> Iterator[pa.RecordBatch]:

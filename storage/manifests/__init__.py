@@ -4,6 +4,7 @@ from storage.manifests.chunks import Chunk, identified, redact, write_chunks
 from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
 from storage.manifests.reading import (
     Index,
+    ambiguous_types,
     decoded,
     find,
     no_rows,
@@ -14,12 +15,12 @@ from storage.manifests.reading import (
     read_index,
     read_names,
     read_rows,
-    spells_otherwise,
 )
 
 __all__ = [
     "Chunk",
     "Index",
+    "ambiguous_types",
     "decoded",
     "dump_bitmap",
     "find",
@@ -34,7 +35,6 @@ __all__ = [
     "read_names",
     "read_rows",
     "redact",
-    "spells_otherwise",
     "version_digest",
     "write_chunks",
 ]

@@ -177,11 +177,10 @@ def read_ids(objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.in
     return names
 
 
-def spells_otherwise(objects: Objects, chunks: Sequence[Chunk]) -> bool:
-    """Return True if a record id is a whole number that is not written plainly, as ``007`` is."""
-    return any(
-        ids.spells_otherwise(_column(objects, chunk, "record").combine_chunks()) for chunk in chunks
-    )
+def ambiguous_types(objects: Objects, chunks: Sequence[Chunk]) -> frozenset[type]:
+    """The types of numbers that do not say which record id is meant; see `storage.ids`."""
+    columns = (_column(objects, chunk, "record").combine_chunks() for chunk in chunks)
+    return frozenset().union(*map(ids.ambiguous_types, columns))
 
 
 def find(
