@@ -66,7 +66,7 @@ TYPED = [
     ),
     Typed(pa.decimal128(38, 0), st.integers(-(10**38) + 1, 10**38 - 1).map(Decimal)),
     Typed(
-        pa.decimal128(38, 2), st.integers(-(10**37), 10**37).map(lambda n: Decimal(n).scaleb(-2))
+        pa.decimal128(38, 2), st.integers(-(10**27), 10**27).map(lambda n: Decimal(n).scaleb(-2))
     ),
     Typed(pa.decimal256(76, 0), st.integers(-(10**75), 10**75).map(Decimal)),
     Typed(pa.date32(), st.dates(date(1900, 1, 1), date(2200, 1, 1))),
