@@ -30,6 +30,8 @@ _SPELLINGS: dict[type, tuple[str, str]] = {
     ),
 }
 """How Python writes a number of a type, and what else it would read as one."""
+
+_NUMERIC = r'(?:^|")\s*[-+]?\.?[\p{Nd}_]'
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -88,6 +90,7 @@ def ambiguous_types(ids: Array) -> frozenset[type]:
     >>> ambiguous_types(pa.array(['["a","7"]', "x07"]))
     frozenset()
     """
+    ids = ids.filter(pc.match_substring_regex(ids, _NUMERIC))  # most texts are not looked at twice
     quoted = pc.binary_join_element_wise(pa.scalar('"'), ids, pa.scalar('"'), "")
     found = set()
     for kind, (plain, any_spelling) in _SPELLINGS.items():
