@@ -20,12 +20,12 @@ label, never its code. The bytes depend on values and declared columns alone, no
 or files.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from itertools import pairwise
 from typing import Any, TypeAlias, cast
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,8 @@ Array: TypeAlias = Any
 """An Arrow array or scalar. The published stubs contradict the library too often to be of use."""
 
 ENCODING = "row/1"
-_RECORD_COLUMN, _SUBJECTS_COLUMN = "__record", "__subjects"
+UUID_TYPE = "extension<arrow.uuid>"
+_RECORD_COLUMN, _SUBJECTS_COLUMN = OUR_COLUMNS = ("__record", "__subjects")
 _RECORD, _SUBJECT = b"expunge-record", b"expunge-subject"
 _FIXED = {"bool": "|u1", "int64": "<i8", "float": "<f4", "double": "<f8"}
 
@@ -101,25 +102,6 @@ def keys_of(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(digests[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
 
 
-def record_ids(batch: pa.RecordBatch, columns: Sequence[str]) -> Array:
-    """The ids of the rows: one column as its `cell_text`, several as a JSON array of theirs.
-
-    >>> batch = pa.record_batch({"clinic": ["a", "a,b"], "patient": [7, 8]})
-    >>> record_ids(batch, ["patient"]).to_pylist()
-    ['7', '8']
-    >>> record_ids(batch, ["clinic", "patient"]).to_pylist()
-    ['["a","7"]', '["a,b","8"]']
-    """
-    texts = [cell_text(batch.column(name)) for name in columns]
-    if len(texts) == 1:
-        return texts[0]
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    return pa.array(
-        [encode(row) for row in zip(*(text.to_pylist() for text in texts), strict=True)],
-        pa.string(),
-    )
-
-
 def cell_text(column: Array) -> Array:
     """Cells as text, the same whichever file they came from; null stays null.
 
@@ -131,7 +113,13 @@ def cell_text(column: Array) -> Array:
     """
     if pa.types.is_floating(column.type):
         return pa.array([_real_text(x) for x in _shortest(column)], pa.string())
+    if str(column.type) == UUID_TYPE:
+        return pa.array([_uuid_text(x) for x in column.storage.to_pylist()], pa.string())
     return column.cast(pa.string())
+
+
+def _uuid_text(value: bytes | None) -> str | None:
+    return None if value is None else str(UUID(bytes=value))
 
 
 def _shortest(column: Array) -> list[float | None]:

@@ -4,15 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
 from pyroaring import BitMap
 from sqlalchemy import select
 
 from lineage.data import fences
-from lineage.data.version import chunks_of
+from lineage.data.mapping import recorded_into
+from lineage.data.version import Version, chunks_of
 from lineage.errors import AmbiguousIdError, UnknownIdError
 from lineage.store import Store
 from storage import manifests
 from storage.catalogue import tables
+from storage.errors import InvalidInputError
+from storage.ids import IdColumn
 
 Positions = dict[str, BitMap]
 """Dataset id → positions."""
@@ -75,9 +79,11 @@ def resolve(
     that are nowhere map to nothing.
 
     Raises:
+        InvalidInputError: an id is no text.
         AmbiguousIdError: without ``within``, an id is in several namespaces or datasets, which may
             be different people.
     """
+    _require_texts(kind, names)
     found: dict[str, Positions] = {name: {} for name in names}
     scopes: dict[str, set[str]] = {name: set() for name in names}
     for dataset, chunks in _datasets(store, made=kind == "subject" or within is not None):
@@ -99,6 +105,40 @@ def resolve(
             hint=f"choose one with {option}",
         )
     return found
+
+
+def id_columns(version: Version) -> tuple[IdColumn, ...]:
+    """Return the columns that name the records of a version; rows without any are numbered.
+
+    Rows that a transform made have the ids of the rows they came from, whatever columns those had.
+    """
+    names = version.dataset.id_columns
+    types = {column.name: column.arrow_type for column in version.columns}
+    if not names:
+        with version.store.catalogue.read() as session:
+            derived = bool(recorded_into(session, version.dataset.id))
+        if not derived:
+            return (IdColumn("row number", pa.int64()),)
+        names, types = ["id"], {"id": pa.string()}
+    texts = {name for name in names if types[name] == pa.string()}
+    unsure = manifests.ambiguous_types(version.store.objects, version.chunks if texts else ())
+    return tuple(
+        IdColumn(name, types[name], unsure if name in texts else frozenset()) for name in names
+    )
+
+
+def _require_texts(kind: str, names: Sequence[object]) -> None:
+    for number, name in enumerate(names, 1):
+        if not isinstance(name, str) or not _is_utf8(name):
+            raise InvalidInputError(
+                f"{kind} {number} of {len(names)} is no text",
+                hint="give ids as text, as the file has them",
+                number=number,
+            )
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def scope_of(dataset: tables.Dataset, kind: str) -> str:

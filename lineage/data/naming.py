@@ -1,12 +1,11 @@
 """Who made rows are: ids and subjects, from the rows they were made from or from their group."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from storage.ids import joined_id
 from storage.rows import Array
 
 
@@ -35,10 +34,9 @@ def joined_ids(records: Array, source: NDArray[np.int64], depth: int) -> Array:
     >>> joined_ids(pa.array(["a", "7"]), np.array([[0, 1], [0, 1]]), 1).to_pylist()
     ['["a","7"]', '["a","7"]#1']
     """
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     names = records.take(pa.array(source.reshape(-1))).to_pylist()
     width = source.shape[1]
-    texts = [encode(names[at : at + width]) for at in range(0, len(names), width)]
+    texts = [joined_id(names[at : at + width]) for at in range(0, len(names), width)]
     distinct = pa.array(texts, pa.string()).dictionary_encode()
     return derived_ids(distinct.dictionary, distinct.indices.to_numpy().astype(np.int64), depth)
 

@@ -20,6 +20,7 @@ from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.observed import numbered
 from lineage.integrations.torch.optimizers import plain_optimizer
 from lineage.integrations.torch.record_names import Order, Record
+from lineage.integrations.torch.strangers import strangers_told
 from lineage.integrations.torch.tracked_loader import tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
@@ -151,7 +152,11 @@ def observe(
     """
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
     team = current_team()
-    with observe_loop(store, dataset, name, {}, watch, resume, team) as run, ExitStack() as hooks:
+    with (
+        observe_loop(store, dataset, name, {}, watch, resume, team) as run,
+        strangers_told(run),
+        ExitStack() as hooks,
+    ):
         yield Observer(run, hooks)
 
 

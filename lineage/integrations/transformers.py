@@ -16,6 +16,7 @@ from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.optimizers import plain_optimizer
 from lineage.integrations.torch.record_names import Order
+from lineage.integrations.torch.strangers import strangers_told
 from lineage.integrations.torch.tracked_loader import base_of, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
@@ -95,6 +96,7 @@ def observe(
         trainer.add_callback(observer)
         ended.callback(trainer.remove_callback, observer)
         ended.enter_context(observer.hooks)
+        ended.enter_context(strangers_told(run))
         with _watched(trainer, run, record, order):
             yield run
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from lineage.data.identity import id_columns
 from lineage.data.version import Version
 from lineage.errors import DatasetError, ProgramError
 from lineage.schedule.contract import Positions
+from storage.ids import texts_of
 from storage.rows import keys_of, record_digests
 
 Rows = Sequence[int]
@@ -37,6 +39,7 @@ class Locator:
     def __init__(self, version: Version) -> None:
         records = version.present.records
         order = np.argsort(records.keys)
+        self.id_columns = id_columns(version)
         self._salt = version.salt
         self._numbers = _KnownNumbers()
         self._texts = _KnownTexts()
@@ -73,6 +76,10 @@ class Locator:
         """Return the positions of records by their id (n,): ``UNKNOWN``, or ``MISSING`` for None.
 
         Loops name the same records epoch after epoch: plain ids are hashed once.
+
+        Raises:
+            InvalidInputError: an id may have lost digits on its way, or is of a type that names
+                nothing.
         """
         kinds = set(map(type, ids))
         if kinds == {int}:
@@ -84,14 +91,14 @@ class Locator:
         return {**vars(self), "_numbers": _KnownNumbers(), "_texts": _KnownTexts()}
 
     def _hashed(self, ids: Sequence[object]) -> Positions:
-        texts = ["" if each is None else str(each) for each in ids]
-        keys = keys_of(record_digests(texts, self._salt))
+        texts = texts_of(ids, self.id_columns)
+        keys = keys_of(record_digests([text or "" for text in texts], self._salt))
         found = np.full(len(texts), UNKNOWN)
         places = np.searchsorted(self._keys, keys)
         within = np.flatnonzero(places < len(self._keys))
         known = within[self._keys[places[within]] == keys[within]]
         found[known] = self._by_key[places[known]]
-        found[[each is None for each in ids]] = MISSING
+        found[[text is None for text in texts]] = MISSING
         return found
 
 
@@ -109,7 +116,7 @@ class _KnownTexts:
             found = find(ids)
         if len(self._places) < MOST_KNOWN:
             pairs = zip(ids, found.tolist(), strict=True)
-            self._places.update(pair for pair in pairs if pair[1] != UNKNOWN)
+            self._places.update(pair for pair in pairs if pair[1] >= 0)
         return found
 
 

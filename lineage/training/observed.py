@@ -130,12 +130,12 @@ class Observed:
         ``records`` (n,) are positions from the index; the reference is kept, so they may not change
         any more. A ``partial`` batch may hold fewer of them.
         """
-        self._handed += 1
+        number, self._handed = self._handed, self._handed + 1
         if not len(records) or records.min() >= 0:
             return DrawnBatch(records, self.sink, partial=partial)
         known = records[records >= 0]
         batch = DrawnBatch(known, self.sink, unknown=len(records) - len(known), partial=partial)
-        batch.refusal = self._refusal(records)
+        batch.refusal = self._refusal(number, records)
         return batch
 
     def draw(self, batch: DrawnBatch) -> None:
@@ -260,7 +260,7 @@ class Observed:
         given = 0 if visits is None else visits.visits
         return Lap(self._kept, given, 0, seconds, self._chain.link())
 
-    def _refusal(self, positions: Positions) -> UnknownRecordError | None:
+    def _refusal(self, number: int, positions: Positions) -> UnknownRecordError | None:
         """Return why a batch may not be trained on, unless unknown records are only noted."""
         if self._watch.on_unknown != "stop":
             return None
@@ -269,9 +269,9 @@ class Observed:
         if positions[row] != MISSING:
             what = f"is not in dataset {self.version.dataset.name!r}"
         return UnknownRecordError(
-            f"record {row} of batch {self._handed} {what}, after step {self.step} of {self.id}",
+            f"record {row} of batch {number} {what}, after step {self.step} of {self.id}",
             hint="register it with `expunge dataset add`, or observe with on_unknown='record'",
-            batch=self._handed,
+            batch=number,
             row=row,
         )
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lineage.schedule.contract import Positions
 
 NO_PASS = -1
@@ -20,12 +22,16 @@ BY_HAND = -2
 
 
 class EventSink:
-    """Where events of a loop go, until the loop is no longer watched."""
+    """Where events of a loop go, until the loop is no longer watched.
 
-    __slots__ = ("note",)
+    ``stranger`` stands for all that is learned from without anybody knowing what it is.
+    """
+
+    __slots__ = ("note", "stranger")
 
     def __init__(self, note: Callable[[Any], object]) -> None:
         self.note = note
+        self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
 
     def close(self) -> None:
         """Let what a loop does with its old batches be of no more interest."""
@@ -175,10 +181,11 @@ class UpdateWindow:
         ``held`` is what the parameters held then.
         """
         nothing, foreign = held is Gradients.EMPTY, held is Gradients.FOREIGN
+        assigned = foreign and not self._flowed
         if self._collected:
             if nothing or foreign:
                 self._gone |= self._collected
-            held, foreign = self._held, False
+            held, assigned = self._held, False
         unseen = [batch for batch in self._drawn if batch not in self._flowed]
         self._leave_to_others()
         if self._traced:
@@ -193,7 +200,7 @@ class UpdateWindow:
             bound |= batch.partial
         self._drawn, self._last, self._closed, self._unsure = [], learned, backward, bound
         self._begin()
-        return Learned(learned, bound, foreign or not (learned or nothing))
+        return Learned(learned, bound, assigned or not (learned or nothing))
 
     def take_lost(self) -> Sequence[DrawnBatch]:
         """Return the batches that the loop discarded, once."""

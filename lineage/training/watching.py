@@ -90,10 +90,12 @@ def holds(store: Store, dataset: str, ids: Sequence[object]) -> NDArray[np.bool_
     """Which of these record ids a loop may be given now (n,): those that the dataset holds.
 
     A script that leaves the others out can be started again when some were forgotten, by a plan
-    too. Ids are compared as text.
+    too. Ids are compared as text: a number is the same id whatever type carries it, as long as the
+    type cannot have lost digits of it.
 
     Raises:
         NotFoundError: there is no such dataset.
+        InvalidInputError: an id may have lost digits, or is of a type that names nothing.
     """
     return Locator(_offered(store, dataset, Commission.given())).ids(ids) >= 0
 

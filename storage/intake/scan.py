@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.errors import InvalidInputError
+from storage.ids import id_texts, record_ids
 from storage.intake.cells import as_declared
 from storage.intake.columns import Column, ColumnKind
-from storage.intake.infer import infer, kind_of
+from storage.intake.infer import infer, keeps_ids_as_text, kind_of
 from storage.intake.sources import Source, open_source
-from storage.rows import Array, cell_text, record_ids
+from storage.rows import Array
 
 MOST_CATEGORIES = 1_000
 _ACCEPTED = {
@@ -92,7 +93,7 @@ def conform(
         InvalidInputError: as `inspect`; a column is missing, not declared, or of another kind.
     """
     source = open_source(path)
-    _require_declared(source, columns)
+    _require_declared(source, columns, frozenset(id_columns + subject_columns))
     return _scan(source, columns, id_columns, subject_columns, most=None)
 
 
@@ -177,7 +178,9 @@ def _require(source: Source, names: tuple[str, ...]) -> None:
             raise InvalidInputError(f"{source.path} has no column {name!r}", hint=offer)
 
 
-def _require_declared(source: Source, columns: tuple[Column, ...]) -> None:
+def _require_declared(
+    source: Source, columns: tuple[Column, ...], identity: frozenset[str]
+) -> None:
     declared = [column.name for column in columns]
     for name in declared:
         if name not in source.schema.names:
@@ -187,6 +190,8 @@ def _require_declared(source: Source, columns: tuple[Column, ...]) -> None:
             raise _other_columns(f"{source.path} has a column {name!r} that was not declared")
     for column in columns:
         given = source.schema.field(column.name).type
+        if column.name in identity and column.kind is ColumnKind.TEXT and keeps_ids_as_text(given):
+            continue
         if not _fits(column, given, is_csv=source.is_csv):
             raise _other_columns(
                 f"column {column.name!r} of {source.path} has type {given} "
@@ -234,7 +239,7 @@ def _refuse_blanks(
 
 
 def _blank(column: Array) -> Array:
-    empty: Array = pc.equal(cell_text(column), pa.scalar(""))
+    empty: Array = pc.equal(pc.utf8_trim_whitespace(id_texts(column)), pa.scalar(""))
     return pc.or_(column.is_null(nan_is_null=True), empty.fill_null(False))
 
 

@@ -9,15 +9,17 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
 from storage.errors import InvalidInputError
-from storage.rows import Array
+from storage.intake.quoting import check_quotes
+from storage.intake.typed import DAMAGE, typed_batches, typed_schema
+from storage.rows import OUR_COLUMNS, Array
 
 _ARROW = (".arrow", ".feather", ".ipc")
 _EXTENSIONS = (".csv", ".parquet", *_ARROW)
 _BLOCK = 8 << 20
-_ROWS = 65_536
+_HEAD = 1 << 16
+_OTHER_DELIMITERS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Source:
     @property
     def is_csv(self) -> bool:
         """Whether cells are text that still has to be understood."""
-        return self.path.suffix.lower() == ".csv"
+        return _is_csv(self.path)
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The file's batches with the row number of the first row of each (the first is 1).
@@ -51,11 +53,12 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Look at a file without reading its rows.
+    """Look at a file without reading its cells.
 
     Raises:
-        InvalidInputError: it is missing, empty, of an unknown extension, unreadable, or two of its
-            columns have one name.
+        InvalidInputError: it is missing, empty, of an unknown extension, unreadable, its quotes
+            are broken, its cells are not divided by commas, or a column has the name of another
+            one, or one that is ours.
     """
     if path.suffix.lower() not in _EXTENSIONS:
         raise InvalidInputError(
@@ -65,12 +68,37 @@ def open_source(path: Path) -> Source:
         raise InvalidInputError(f"there is no file {path}", hint="check the path")
     if path.stat().st_size == 0:
         raise InvalidInputError(f"{path} is empty", hint="a file has a header and rows")
+    stamp = _stamp(path)
+    if _is_csv(path):
+        _check_delimiter(path)
+        check_quotes(path)
     schema = _schema(path)
-    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+    _check_names(path, schema.names)
+    return Source(path, schema, stamp)
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(
             f"{path} has more than one column named {twice[0]!r}", hint="rename one of them"
         )
-    return Source(path, schema, _stamp(path))
+    if ours := sorted({*names}.intersection(OUR_COLUMNS)):
+        raise InvalidInputError(
+            f"{path} has a column named {ours[0]!r}, a name that expunge uses",
+            hint="rename the column",
+        )
+
+
+def _check_delimiter(path: Path) -> None:
+    with path.open("rb") as file:
+        header = next(filter(None, file.read(_HEAD).splitlines()), b"")
+    for delimiter, word in _OTHER_DELIMITERS.items():
+        if delimiter in header and b"," not in header:
+            raise InvalidInputError(
+                f"the header of {path} is divided by {word} ({delimiter.decode()!r}), "
+                "not by commas",
+                hint="save the file with commas between its cells",
+            )
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -79,14 +107,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _schema(path: Path) -> pa.Schema:
-    if path.suffix.lower() == ".csv":
+    if _is_csv(path):
         with _open_csv(path, pa.schema([])) as reader:
             return pa.schema([(name, pa.binary()) for name in reader.schema.names])
     try:
-        if path.suffix.lower() == ".parquet":
-            return pq.read_schema(path)
-        return _open_arrow(path).schema
-    except (pa.ArrowInvalid, OSError):
+        return typed_schema(path)
+    except DAMAGE:
         raise _unreadable(path) from None
 
 
@@ -98,45 +124,18 @@ def _unreadable(path: Path) -> InvalidInputError:
 
 
 def _read(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, schema)
-    return _read_typed(path)
+    return _read_csv(path, schema) if _is_csv(path) else _read_typed(path)
 
 
 def _read_typed(path: Path) -> Iterator[pa.RecordBatch]:
     try:
-        if path.suffix.lower() == ".parquet":
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=_ROWS)
-        else:
-            yield from _arrow_batches(_open_arrow(path))
-    except (pa.ArrowInvalid, OSError):
+        yield from typed_batches(path)
+    except DAMAGE:
         raise _unreadable(path) from None
 
 
-def _open_arrow(path: Path) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
-    mapped = pa.memory_map(str(path))
-    try:
-        return pa.ipc.open_file(mapped)
-    except pa.ArrowInvalid:
-        mapped.seek(0)
-        return pa.ipc.open_stream(mapped)
-
-
-def _arrow_batches(
-    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader,
-) -> Iterator[pa.RecordBatch]:
-    if isinstance(reader, pa.RecordBatchFileReader):
-        for index in range(reader.num_record_batches):
-            yield from _slices(reader.get_batch(index))
-    else:
-        for batch in reader:
-            yield from _slices(batch)
-
-
-def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    for start in range(0, batch.num_rows, _ROWS):
-        yield batch.slice(start, _ROWS)
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -168,7 +167,7 @@ def _open_csv(path: Path, schema: pa.Schema) -> Iterator[csv.CSVStreamingReader]
         raise InvalidInputError(
             f"the header of {path} is not UTF-8", hint="save the file as UTF-8"
         ) from None
-    except (pa.ArrowInvalid, OSError):  # their messages quote the line
+    except (pa.ArrowException, OSError):  # their messages quote the line
         raise _ragged(path, ragged[0]) if ragged else _unreadable(path) from None
 
 

@@ -4,6 +4,7 @@ from storage.manifests.chunks import Chunk, identified, redact, write_chunks
 from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
 from storage.manifests.reading import (
     Index,
+    ambiguous_types,
     decoded,
     find,
     no_rows,
@@ -19,6 +20,7 @@ from storage.manifests.reading import (
 __all__ = [
     "Chunk",
     "Index",
+    "ambiguous_types",
     "decoded",
     "dump_bitmap",
     "find",

@@ -32,16 +32,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from storage.ids import id_texts, record_ids
 from storage.intake import Column, arrow_schema
 from storage.objects import Objects
 from storage.rows import (
     Array,
     Rows,
-    cell_text,
     commit_rows,
     keys_of,
     record_digests,
-    record_ids,
     subject_digests,
 )
 
@@ -109,7 +108,7 @@ def identified(
     """
     position = first_position
     for batch in batches:
-        subjects = [cell_text(batch.column(name)) for name in subject_columns]
+        subjects = [id_texts(batch.column(name)) for name in subject_columns]
         yield Rows(batch, _records(batch, position, id_columns), _lists(subjects, batch.num_rows))
         position += batch.num_rows
 

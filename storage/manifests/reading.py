@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from storage import ids
 from storage.errors import CorruptObjectError
 from storage.intake import Column, ColumnKind, arrow_schema
 from storage.manifests.chunks import Chunk, read_table
@@ -174,6 +175,12 @@ def read_ids(objects: Objects, chunks: Sequence[Chunk], positions: NDArray[np.in
             for place, name in zip(here.tolist(), found, strict=True):
                 names[place] = name
     return names
+
+
+def ambiguous_types(objects: Objects, chunks: Sequence[Chunk]) -> frozenset[type]:
+    """The types of numbers that do not say which record id is meant; see `storage.ids`."""
+    columns = (_column(objects, chunk, "record").combine_chunks() for chunk in chunks)
+    return frozenset().union(*map(ids.ambiguous_types, columns))
 
 
 def find(

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InvalidInputError
+from storage.ids import record_ids
 from storage.rows import (
     cell_text,
     commit_rows,
     keys_of,
     record_digests,
-    record_ids,
     subject_digests,
 )
 

@@ -6,15 +6,15 @@ compared with what was registered, or the user says that the order is the file's
 
 import random
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
 from lineage.data.version import Version
@@ -31,7 +31,14 @@ SAMPLE = 64
 _HINT = "name the record of a sample: watch(loader, record='id'), or say order='file' if it is that"
 
 
-def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = False) -> Names:
+class FileRows(NamedTuple):
+    """What tells the rows of items; ``key`` is where an item says its own id, if it does."""
+
+    names: Names
+    key: str | None = None
+
+
+def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = False) -> FileRows:
     """Return what tells the rows of items, through the parts of datasets that torch knows.
 
     A dataset that is asked for items ``together`` makes a batch of a list of them.
@@ -40,7 +47,7 @@ def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = F
         ProgramError: the innermost dataset is not the registered one, or where it is to be
             ``checked``, is not seen to have its order.
     """
-    whole, names = _innermost(dataset)
+    whole, through = _innermost(dataset)
     registered = len(version.present.records)
     if len(whole) != registered:
         raise ProgramError(
@@ -48,28 +55,33 @@ def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = F
             f"{registered} records",
             hint="name the record of a sample: watch(loader, record='id')",
         )
-    if checked and registered:
-        _check_order(whole, version, together=together)
-    return names
+    if not checked or not registered:
+        return FileRows(through(_same))
+    compared = _compared(whole, version, together=together)
+    ids = version.dataset.id_columns
+    if len(ids) == 1 and ids[0] in compared:
+        return FileRows(through(_same), key=ids[0])
+    return FileRows(through(_StillThere(version, compared)))
 
 
-def _innermost(dataset: Any) -> tuple[Any, Names]:
-    """Return the dataset that a part was selected from, and what tells its rows."""
+def _innermost(dataset: Any) -> tuple[Any, Callable[[Names], Names]]:
+    """Return the dataset that a part was selected from, and the way to what tells its rows."""
     if isinstance(dataset, Subset):
-        whole, names = _innermost(dataset.dataset)
-        return whole, partial(_selected, dataset.indices, names)
+        whole, through = _innermost(dataset.dataset)
+        return whole, lambda names: partial(_selected, dataset, through(names))
     if isinstance(dataset, ConcatDataset):
         parts = [_innermost(part) for part in dataset.datasets]
         wholes = [whole for whole, _ in parts]
         if all(whole is wholes[0] for whole in wholes):
-            inner = [names for _, names in parts]
-            return wholes[0], partial(_concatenated, dataset.cumulative_sizes, inner)
+            return wholes[0], lambda names: partial(
+                _concatenated, dataset.cumulative_sizes, [through(names) for _, through in parts]
+            )
         if any(whole is not part for whole, part in zip(wholes, dataset.datasets, strict=True)):
             raise ProgramError(
                 "the loader's dataset joins parts of several datasets, whose rows are not one file",
                 hint="name the record of a sample: watch(loader, record='id')",
             )
-    return dataset, _same
+    return dataset, lambda names: names
 
 
 def _same(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:
@@ -78,34 +90,69 @@ def _same(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:
 
 
 def _selected(
-    chosen: Sequence[int], names: Names, indexes: Sequence[Any], samples: Sequence[Any]
+    subset: Subset[Any], names: Names, indexes: Sequence[Any], samples: Sequence[Any]
 ) -> Sequence[Any]:
-    return names([chosen[index] for index in indexes], samples)
+    # What a subset holds may be chosen anew, so it is asked each time.
+    return names([subset.indices[index] for index in indexes], samples)
 
 
 def _concatenated(
     ends: Sequence[int], parts: Sequence[Names], indexes: Sequence[Any], samples: Sequence[Any]
 ) -> Sequence[Any]:
     found: list[Any] = []
-    for index in indexes:
+    for number, index in enumerate(indexes):
         place = index + ends[-1] if index < 0 else index
         part = bisect_right(ends, place)
-        found += parts[part]([place - (ends[part - 1] if part else 0)], samples)
+        within = place - (ends[part - 1] if part else 0)
+        found += parts[part]([within], samples[number : number + 1])
     return found
 
 
-def _check_order(dataset: Any, version: Version, *, together: bool) -> None:
-    """Make sure that items are the rows of the version, in order, as far as a sample shows."""
+class _StillThere:
+    """Tells rows while items still have the values of these rows in one column.
+
+    A dataset may give its items another order at any time; one item of each fetch is compared.
+    """
+
+    def __init__(self, version: Version, compared: Sequence[str]) -> None:
+        plain = [each.name for each in version.columns if each.kind is not ColumnKind.VECTOR]
+        self._column = next((name for name in compared if name in plain), compared[0])
+        self._cells = _every_cell(version, self._column)
+
+    def __call__(self, rows: Sequence[Any], samples: Sequence[Any]) -> Sequence[Any]:
+        """Return the rows.
+
+        Raises:
+            ProgramError: the items have another order by now.
+        """
+        rows = tuple(rows)
+        if len(rows) == len(samples) and samples[-1] is not None:
+            cell = self._cells[rows[-1]]
+            value = samples[-1][self._column]
+            if isinstance(cell, bytes):
+                cell = np.frombuffer(cell, np.float64)
+            if _equal(value, cell) is False:
+                raise ProgramError(
+                    f"item {rows[-1]} of the loader's dataset has another {self._column!r} than it "
+                    "had: its order has changed",
+                    hint=_HINT,
+                )
+        return rows
+
+
+def _compared(dataset: Any, version: Version, *, together: bool) -> Sequence[str]:
+    """Return the columns by which items are seen to be the rows of the version, in order.
+
+    Raises:
+        ProgramError: some are not, or it cannot be seen.
+    """
     records = len(version.present.records)
     rows = np.unique(np.linspace(0, records - 1, min(records, SAMPLE)).astype(np.int64))
     items = _items(dataset, rows.tolist(), together=together)
-    names = [column.name for column in version.columns if _comparable(column.name, items)]
     compared: list[str] = []
-    registered = _cells(version, names, rows) if names else {}
-    for name in names:
-        verdicts = [
-            _equal(item[name], cell) for item, cell in zip(items, registered[name], strict=True)
-        ]
+    for name in [each.name for each in version.columns if _is_in(each.name, items)]:
+        cells = _cells(version, name, rows)
+        verdicts = [_equal(item[name], cell) for item, cell in zip(items, cells, strict=True)]
         if False in verdicts:
             raise ProgramError(
                 f"item {rows[verdicts.index(False)]} of the loader's dataset has another "
@@ -114,12 +161,13 @@ def _check_order(dataset: Any, version: Version, *, together: bool) -> None:
             )
         if None not in verdicts:
             compared.append(name)
-    if not _tells_apart(version, compared, rows):
+    if not compared or not _tell_apart(version, compared):
         raise ProgramError(
             "nothing shows that the loader's dataset has the order of dataset "
-            f"{version.dataset.name!r}: its items share no telling column with it",
+            f"{version.dataset.name!r}: no columns that both have tell its records apart",
             hint=_HINT,
         )
+    return compared
 
 
 def _items(dataset: Any, rows: Sequence[int], *, together: bool) -> Sequence[Any]:
@@ -141,17 +189,24 @@ def _items(dataset: Any, rows: Sequence[int], *, together: bool) -> Sequence[Any
         ) from error
 
 
-def _comparable(name: str, items: Sequence[Any]) -> bool:
+def _is_in(name: str, items: Sequence[Any]) -> bool:
     return all(isinstance(item, Mapping) and name in item for item in items)
 
 
-def _cells(version: Version, names: Sequence[str], rows: Any) -> dict[str, list[Any]]:
-    if not names:
-        return {}
+def _cells(version: Version, name: str, rows: NDArray[np.int64]) -> list[Any]:
     positions = version.present.positions[rows]
-    pieces = manifests.read_cells(version.store.objects, version.chunks, names, positions)
-    table = pa.Table.from_batches(list(pieces))
-    return {name: table.column(name).to_pylist() for name in names}
+    pieces = manifests.read_cells(version.store.objects, version.chunks, [name], positions)
+    cells: list[Any] = pa.Table.from_batches(list(pieces)).column(name).to_pylist()
+    return cells
+
+
+def _every_cell(version: Version, name: str) -> list[Any]:
+    """Return a column of all present rows; vectors as the bytes of their float64."""
+    kinds = {each.name: each.kind for each in version.columns}
+    if kinds[name] is ColumnKind.VECTOR:
+        vectors = version.column(name)[version.present.positions]
+        return [vector.tobytes() for vector in vectors.astype(np.float64)]
+    return _cells(version, name, np.arange(len(version.present.records)))
 
 
 def _equal(value: Any, cell: Any) -> bool | None:
@@ -168,17 +223,10 @@ def _equal(value: Any, cell: Any) -> bool | None:
     return found.shape == wanted.shape and np.allclose(found, wanted, 1e-5, 1e-8, equal_nan=True)
 
 
-def _tells_apart(version: Version, names: Sequence[str], rows: Any) -> bool:
-    """Return True if most of some rows differ in these columns from all others."""
-    if any(each.kind is ColumnKind.VECTOR for each in version.columns if each.name in names):
-        return True
-    if not names:
-        return False
-    cells = _cells(version, names, np.arange(len(version.present.records)))
-    keys = list(zip(*cells.values(), strict=True))
-    often = Counter(keys)
-    alone = sum(often[keys[row]] == 1 for row in rows.tolist())
-    return alone > 0.9 * len(rows)
+def _tell_apart(version: Version, names: Sequence[str]) -> bool:
+    """Return True if no two records are the same in all of these columns."""
+    keys = list(zip(*(_every_cell(version, name) for name in names), strict=True))
+    return len(set(keys)) == len(keys)
 
 
 @contextmanager

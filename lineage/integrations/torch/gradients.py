@@ -34,6 +34,7 @@ class _Hooks:
         self._window = run.window(traced=True)
         self._optimizer = optimizer
         self._hooked: set[Tensor] = set()
+        self._looked_at: set[Tensor] = set()
         self._hooks = ExitStack()
         self._witness: _Witness | None = None
         self._pass: int | None = None
@@ -62,17 +63,21 @@ class _Hooks:
     def _hook_parameters(self) -> None:
         """Hook the parameters that can have gradients, and are not hooked yet."""
         for each in self._parameters():
-            if each.requires_grad and each.is_leaf and each not in self._hooked:
+            if not each.requires_grad or not each.is_leaf:
+                continue
+            if each not in self._hooked:
                 self._hooked.add(each)
                 handle = each.register_post_accumulate_grad_hook(self._collected)
                 self._hooks.callback(handle.remove)
-                if self._looking:
-                    self._look_at(each)
+            if self._looking and each not in self._looked_at:
+                self._looked_at.add(each)
+                self._hooks.callback(each.register_hook(self._coming).remove)
 
     def _collected(self, parameter: Tensor) -> None:
         """Take in that a gradient was left with a parameter: the first of a pass counts."""
         backward = backward_pass()
-        if backward == self._pass:
+        # A hook of the loop's own may have used the gradient, and taken it away.
+        if backward == self._pass or parameter.grad is None:
             return
         self._pass = backward
         held = self._held(parameter)
@@ -91,12 +96,7 @@ class _Hooks:
         """Look at gradients before others are added to them, from the next backward pass on."""
         if not self._looking:
             self._looking = True
-            for each in self._hooked:
-                self._look_at(each)
-
-    def _look_at(self, parameter: Tensor) -> None:
-        handle = parameter.register_hook(self._coming)  # type: ignore[no-untyped-call]
-        self._hooks.callback(handle.remove)
+            self._hook_parameters()
 
     def _coming(self, _gradient: Tensor) -> None:
         """Look at what the parameters hold before the first gradient of a backward pass comes."""

@@ -15,6 +15,7 @@ from lineage.integrations.torch.gradients import watch_optimizer
 from lineage.integrations.torch.group import current_team
 from lineage.integrations.torch.optimizers import optimizers_of
 from lineage.integrations.torch.record_names import Order, Record
+from lineage.integrations.torch.strangers import strangers_told
 from lineage.integrations.torch.tracked_loader import ObservedLoader, tracked
 from lineage.store import Store
 from lineage.training.contract import Stateful
@@ -133,6 +134,7 @@ def observe(
         observe_loop(store, dataset, name, things, watch, resume, team) as run,
         ExitStack() as hooks,
     ):
+        hooks.enter_context(strangers_told(run))
         for each in optimizers:
             hooks.callback(watch_optimizer(run, each))
         yield Observation(run)

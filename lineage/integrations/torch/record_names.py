@@ -12,6 +12,7 @@ from lineage.errors import ProgramError
 from lineage.integrations.torch.file_order import Names, rows_of
 from lineage.schedule.contract import Positions
 from lineage.training.observed import Observed
+from storage.ids import plain_values
 
 Record = str | int | Callable[[Any], object]
 """What names the record of a sample: a key or place in it, or a function to an id or a list."""
@@ -34,10 +35,11 @@ def naming(
 ) -> tuple[Names, Locate]:
     """Return what names the records of items, and what finds these."""
     locator = run.locator
-    if isinstance(record, str | int):
-        return partial(_by_key, itemgetter(record)), locator.ids
+    width = len(locator.id_columns)
     if callable(record):
-        return partial(_by_key, record), locator.ids
+        return partial(_by_key, record, width), locator.ids
+    if isinstance(record, str | int):
+        return partial(_by_key, itemgetter(record), width), locator.ids
     if isinstance(loader.dataset, IterableDataset):
         raise ProgramError(
             "the items of a stream have no numbers to tell records by",
@@ -45,15 +47,16 @@ def naming(
         )
     if record is None:
         together = loader.batch_size is None and isinstance(loader.sampler, BatchSampler)
-        checked = order is None
-        rows = rows_of(loader.dataset, run.version, checked=checked, together=together)
-        return rows, locator.rows
-    found = [locator.ids(_listed(each)).tolist() for each in record]
-    return partial(_by_place, found), _as_positions
+        found = rows_of(loader.dataset, run.version, checked=order is None, together=together)
+        if found.key is not None:
+            return partial(_by_key, itemgetter(found.key), width), locator.ids
+        return found.names, locator.rows
+    places = [locator.ids(_listed(each, width)).tolist() for each in record]
+    return partial(_by_place, places), _as_positions
 
 
 def _by_key(
-    name: Callable[[Any], object], _indexes: Sequence[Any], samples: Sequence[Any]
+    name: Callable[[Any], object], width: int, _indexes: Sequence[Any], samples: Sequence[Any]
 ) -> Sequence[Any]:
     try:
         names = list(map(name, samples))
@@ -61,7 +64,7 @@ def _by_key(
         names = [_named(name, sample) for sample in samples if sample is not None]
     if _PLAIN.issuperset(map(type, names)):
         return names
-    return [each for found in names for each in _listed(found)]
+    return [each for found in names for each in _listed(plain_values(found), width)]
 
 
 def _named(name: Callable[[Any], object], sample: Any) -> object:
@@ -72,10 +75,14 @@ def _named(name: Callable[[Any], object], sample: Any) -> object:
         return None
 
 
-def _listed(name: Any) -> Sequence[Any]:
-    """Return the names of a sample: a list of them where it is made of several records."""
-    if hasattr(name, "tolist"):
-        name = name.tolist()
+def _listed(name: Any, width: int) -> Sequence[Any]:
+    """Return the names of a sample that is made of several records, or of one.
+
+    An id of ``width`` columns is a tuple.
+    """
+    if isinstance(name, tuple) and len(name) == width > 1:
+        several = any(isinstance(each, tuple | list) for each in name)
+        return name if several else [name]
     return name if isinstance(name, list | tuple) else [name]
 
 

@@ -7,6 +7,7 @@ matter how a loop fetches, keeps or mixes its batches.
 """
 
 import copy
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from lineage.training.events import GradientFlowed, TrackLost
 from lineage.training.update_window import DrawnBatch
 
 MOST_BATCHES = 256
-"""A tensor made of more batches than these is not followed."""
+"""Of a tensor that is made of more batches than these nobody knows which."""
+
+_LOG = logging.getLogger("lineage")
 
 as_plain = torch._C.DisableTorchFunctionSubclass
 """A block in which tracked tensors are plain ones, and nothing is followed."""
@@ -71,12 +74,11 @@ class TrackedTensor(Tensor):
             return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
-def track(tensors: Iterable[Tensor], batch: DrawnBatch) -> bool:
-    """Let tensors carry the identity of their batch; return True if any can."""
-    able = [each for each in tensors if type(each) in (Tensor, TrackedTensor)]
-    for each in able:
-        _mark(each, (batch,))
-    return bool(able)
+def track(tensors: Iterable[Tensor], *batches: DrawnBatch) -> None:
+    """Let tensors carry the identity of what they are made of, in place of any other."""
+    for each in tensors:
+        if type(each) in (Tensor, TrackedTensor):
+            _mark(each, batches)
 
 
 def batches_in(batch: Any) -> dict[DrawnBatch, None]:
@@ -185,10 +187,7 @@ def _origins(
             found = batches
         elif batches and batches is not found:
             found = (*found, *(batch for batch in batches if batch not in found))
-    if len(found) > MOST_BATCHES:
-        found[0].sink.note(TrackLost())
-        found = found[-MOST_BATCHES:]
-    return found
+    return (found[0].sink.stranger,) if len(found) > MOST_BATCHES else found
 
 
 def _is_part(result: Tensor, source: TrackedTensor) -> bool:
@@ -201,5 +200,10 @@ def _is_part(result: Tensor, source: TrackedTensor) -> bool:
 
 def _leave(tensor: TrackedTensor) -> None:
     """Note that values left torch; a column of labels or measures may go where it likes."""
-    if tensor.dim() > 1:
-        tensor._batches[0].sink.note(TrackLost())
+    batch = tensor._batches[0]
+    if tensor.dim() > 1 and batch is not batch.sink.stranger:
+        batch.sink.note(TrackLost())
+        _LOG.warning(
+            "values of a watched batch left torch: what the loop learns from them later is not "
+            "known, so its lineage is incomplete; keep tensors, or take them from the dataset"
+        )
