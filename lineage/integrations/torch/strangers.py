@@ -23,7 +23,7 @@ _next = _BaseDataLoaderIter.__next__
 def strangers_told(run: Observed) -> Iterator[None]:
     """Tell a run when it learns from batches of loaders that are not watched."""
     _OPEN.append(run)
-    _BaseDataLoaderIter.__next__ = _next_told  # type: ignore[method-assign]
+    _BaseDataLoaderIter.__next__ = _next_told  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
