@@ -76,7 +76,7 @@ loader = DataLoader(odd, batch_size=4, sampler=sampler)
 shown = []
 store = lineage.Store.open(Path(sys.argv[1]))
 with observe(store, "people", "m", optimizer=optimizer, model=model) as run:
-    watched = run.watch(loader)
+    watched = run.watch(loader, order="file")
     for epoch in range(2):
         sampler.set_epoch(epoch)
         for x, number in watched:
