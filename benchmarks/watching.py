@@ -99,7 +99,7 @@ def half(
         patch("storage.exposures.log.deque", Notes),
         observe(store, "rows", "watched", optimizer=ours.optimizer, model=ours.model) as run,
     ):
-        watched = again_and_again(run.watch(loader_of(data)))
+        watched = again_and_again(run.watch(loader_of(data), order="file"))
         unwatched = again_and_again(loader_of(data))
         others = time.process_time() - time.thread_time()
         for number in range(steps + WARM):

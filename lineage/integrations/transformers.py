@@ -133,7 +133,7 @@ def _watched(
 ) -> Iterator[None]:
     """Let a trainer load tracked batches, and tell which of them it trains on."""
     load, step = trainer.get_train_dataloader, trainer.training_step
-    skip = module.skip_first_batches
+    skip = module.skip_first_batches  # type: ignore[attr-defined]
 
     def loading() -> Any:
         return tracked(_with_column(trainer, load, record), run, record, order)
@@ -155,11 +155,11 @@ def _watched(
     trainer.get_train_dataloader = loading  # type: ignore[method-assign]
     trainer.training_step = stepping  # type: ignore[method-assign]
     # Which is how a trainer that goes on makes another loader of the parts of this one.
-    module.skip_first_batches = skipping
+    module.skip_first_batches = skipping  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        module.skip_first_batches = skip
+        module.skip_first_batches = skip  # type: ignore[attr-defined]
         trainer.get_train_dataloader = load  # type: ignore[method-assign]
         trainer.training_step = step  # type: ignore[method-assign]
 
