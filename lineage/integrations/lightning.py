@@ -38,7 +38,9 @@ class WatchedLoader:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._loader)
+        # A trainer asks what is no loader of torch for an iterator, and lets go of it: nothing may
+        # be drawn from the generators before the first batch, and no worker be started.
+        yield from self._loader
 
     def __len__(self) -> int:
         return len(self._loader)

@@ -98,7 +98,7 @@ def test_a_step_has_an_edition_of_its_checkpoint_once(tmp_path: Path) -> None:
     opened.close()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0004", "0006"])
+@pytest.mark.parametrize("revision", ["0001", "0004", "0006", "0007", "0008"])
 def test_an_older_catalogue_is_brought_up_to_date(tmp_path: Path, revision: str) -> None:
     with migrating(tmp_path) as (_, config):
         command.upgrade(config, revision)
@@ -165,6 +165,20 @@ def test_trainings_and_placements_of_before_are_plain_and_go_back_as_they_were(
         assert forms == [{"form": ""}, {"form": "by risk"}]
         command.downgrade(config, "0004")
         assert [rows(connection, f"SELECT * FROM {table}") for table in tables] == before
+
+
+def test_recordings_of_before_have_no_bounds_and_go_back_as_they_were(tmp_path: Path) -> None:
+    with migrating(tmp_path) as (connection, config):
+        command.upgrade(config, "0007")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.exec_driver_sql("INSERT INTO run_recordings VALUES ('run-1', 'rec-1', 1, 2)")
+        before = rows(connection, "SELECT * FROM run_recordings")
+        command.upgrade(config, "0008")
+        assert rows(connection, "SELECT * FROM run_recordings") == [{**before[0], "bounds": None}]
+        connection.exec_driver_sql("UPDATE run_recordings SET bounds = x'00'")
+        command.downgrade(config, "0007")
+        assert rows(connection, "SELECT * FROM run_recordings") == before
+        connection.exec_driver_sql("DELETE FROM run_recordings")
 
 
 OF_0004 = (

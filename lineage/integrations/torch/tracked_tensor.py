@@ -136,16 +136,15 @@ def _follow(func: Any, result: Any, args: Any, kwargs: Mapping[str, Any]) -> Non
     elif isinstance(result, Tensor):
         if result.grad_fn is not None:
             _report(result, _origins(func, result, args, kwargs))
+    elif func in _LEAVING:
+        _leave(args[0])
     elif isinstance(result, list | tuple):
         for each in result:
             if isinstance(each, Tensor):
                 _follow(func, each, args, kwargs)
-    elif result is None:
-        if len(args) > 1 and type(args[0]) in (Tensor, TrackedTensor):
-            # Something was written into a tensor: an item was set, or its data.
-            _follow_tensor(func, args[0], _origins(func, args[0], args, kwargs))
-    elif func in _LEAVING:
-        _leave(args[0])
+    elif result is None and len(args) > 1 and type(args[0]) in (Tensor, TrackedTensor):
+        # Something was written into a tensor: an item was set, or its data.
+        _follow_tensor(func, args[0], _origins(func, args[0], args, kwargs))
 
 
 def _follow_tensor(func: Any, tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:

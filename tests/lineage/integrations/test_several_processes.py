@@ -77,7 +77,7 @@ shown = []
 store = lineage.Store.open(Path(sys.argv[1]))
 words = [sys.executable, "-m", "torch.distributed.run", *sys.argv]
 with observe(store, "people", "m", optimizer=optimizer, retrain=words, model=model) as run:
-    watched = run.watch(loader)
+    watched = run.watch(loader, order="file")
     for epoch in range(2):
         sampler.set_epoch(epoch)
         for x, number in watched:

@@ -231,19 +231,17 @@ def test_batches_that_do_not_carry_their_records_stop_a_trainer(
     store: Any, people: list[Any], tmp_path: Path
 ) -> None:
     trainer = made(tmp_path, people, num_train_epochs=1)
-    prepared = trainer._prepare_inputs
-
-    with (
-        pytest.raises(RunError, match="is given a batch that does not carry its records"),
-        shell.observe(store, "people", "m", trainer, record="id"),
-    ):
+    with shell.observe(store, "people", "m", trainer, record="id"):
         watched = trainer.training_step
 
         def replaced(model: Any, inputs: Any, *about: Any) -> Any:
-            plain = {name: torch.tensor(each.tolist()) for name, each in inputs.items()}
-            return watched(model, prepared(plain), *about)
+            made_anew = {name: torch.tensor(each.tolist()) for name, each in inputs.items()}
+            return watched(model, made_anew, *about)
 
         trainer.training_step = replaced
+        with pytest.raises(RunError, match="is given a batch that does not carry its records"):
+            trainer.train()
+        trainer.training_step = watched
         trainer.train()
 
 

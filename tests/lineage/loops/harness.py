@@ -22,7 +22,7 @@ from lineage.integrations.torch import observe
 from storage.errors import ExpungeError
 from tests.lineage.loops.oracle import Oracle, Told, Update, WeightEach
 from tests.lineage.loops.samples import Items
-from tests.lineage.loops.verdict import Answer, Judgement, Verdict, judge, refused
+from tests.lineage.loops.verdict import Answer, Judgement, judge, refused
 
 By = Literal["row", "key"]
 Observes = Callable[..., AbstractContextManager[Any]]

@@ -17,10 +17,12 @@ from lineage.errors import (
     RunStoppedError,
     UnknownRecordError,
 )
-from lineage.training.events import Updated
+from lineage.provenance.batch import batch_at
+from lineage.training.events import GradientFlowed, GradientsCollected, TrackLost, Updated
 from lineage.training.execute import execute
 from lineage.training.observed import Observed, Watch
-from lineage.training.recording import open_recording
+from lineage.training.recording import bounds_of, open_recording
+from lineage.training.update_window import Gradients
 from lineage.training.watching import INTERACTIVE, observe, restore
 from storage.catalogue import tables
 from unlearn.plan.planner import make_plan
@@ -338,3 +340,39 @@ def test_the_program_of_a_loop_is_its_script(
     assert (typed.ref, typed.files) == (INTERACTIVE, {})
     commands = {tuple(each.command) for each in workshop.rows_of(store, tables.ObservedRun)}
     assert commands == {(sys.executable, *sys.orig_argv[1:]), ("make", "model")}
+
+
+def test_a_step_whose_batches_are_an_upper_bound_says_so_wherever_it_is_named(
+    store: Any, watching: Any
+) -> None:
+    with watching() as run:
+        window = run.window(traced=True)
+        for number, rows in enumerate(ORDER):
+            batch = run.identify(run.locator.rows(rows))
+            run.draw(batch)
+            if number != 2:
+                run.note(GradientFlowed(batch, number))
+                run.note(GradientsCollected(window, number, Gradients.EMPTY))
+            run.update(Updated(window, held=Gradients.KEPT))
+            if number == 1:
+                run.checkpoint()
+    assert [batch_at(store, run.id, step).bound for step in range(4)] == [False, False, True, False]
+    for record, bounds in ((5, {run.id: (2,)}), (3, {}), (9, {})):
+        answer = lineage.who_saw(store, "record", f"record-{record:04d}")
+        assert answer.complete
+        assert answer.bounds == bounds
+
+
+def test_doubts_of_each_checkpoint_are_kept_together(
+    store: Any, watching: Any, workshop: Any
+) -> None:
+    with watching() as run:
+        window = run.window(traced=True)
+        for rows in ORDER:
+            run.draw(run.identify(run.locator.rows(rows)))
+            run.note(TrackLost())
+            run.update(Updated(window, held=Gradients.KEPT))
+            run.checkpoint()
+    (row,) = workshop.rows_of(store, tables.RunRecording)
+    assert (set(bounds_of(row)), row.unknown) == ({0, 1, 2, 3}, 4)
+    assert not lineage.who_saw(store, "record", "record-0003").complete

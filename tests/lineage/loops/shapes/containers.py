@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from tests.lineage.loops.harness import Env, error
+from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import IDS, Items, Sample, Tuples, feature, sample, target
 from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, REFUSED, ROW, WHOLE, shape
 

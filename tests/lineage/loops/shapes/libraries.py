@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import torch
-
 from tests.lineage.loops.harness import Env
-from tests.lineage.loops.shape import EXACT, EXACT_OR_REFUSED, TOLD, REFUSED, shape
+from tests.lineage.loops.shape import EXACT_OR_REFUSED, TOLD, shape
 
 BOTH = (0, 2)
 ZERO = (0,)
