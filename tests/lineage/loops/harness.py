@@ -22,7 +22,7 @@ from lineage.integrations.torch import observe
 from storage.errors import ExpungeError
 from tests.lineage.loops.oracle import Oracle, Told, Update, WeightEach
 from tests.lineage.loops.samples import Items
-from tests.lineage.loops.verdict import Answer, Judgement, Verdict, judge, refused
+from tests.lineage.loops.verdict import Answer, Judgement, judge, refused
 
 By = Literal["row", "key"]
 Observes = Callable[..., AbstractContextManager[Any]]
@@ -32,9 +32,7 @@ SEED = 7
 class Watcher(Protocol):
     """Something that watches loops and answers for their steps."""
 
-    def observe(
-        self, function: Observes, *args: Any, **given: Any
-    ) -> AbstractContextManager[Any]:
+    def observe(self, function: Observes, *args: Any, **given: Any) -> AbstractContextManager[Any]:
         """Watch the block, with one of the functions that observe."""
 
     def answers(self) -> list[Answer]:
@@ -148,9 +146,7 @@ def run(loop: Loop, watcher: Watcher, by: By, workers: int, folder: Path) -> Tra
     env = Env(watcher, by, workers, folder)
     loop(env)
     oracle = env.oracle
-    return Trace(
-        tuple(oracle.updates), tuple(oracle.given), tuple(oracle.together), _randomness()
-    )
+    return Trace(tuple(oracle.updates), tuple(oracle.given), tuple(oracle.together), _randomness())
 
 
 def try_loop(loop: Loop, watcher: Watcher, by: By, workers: int, folder: Path) -> Judgement:

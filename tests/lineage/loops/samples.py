@@ -38,7 +38,12 @@ def feature(number: int) -> Tensor:
 
 def sample(number: int) -> Sample:
     """A record as a sample."""
-    return {"rid": IDS[number], "number": number, "x": feature(number), "y": torch.tensor(target(number))}
+    return {
+        "rid": IDS[number],
+        "number": number,
+        "x": feature(number),
+        "y": torch.tensor(target(number)),
+    }
 
 
 class Items(Dataset[Sample]):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from tests.lineage.loops.harness import Env, error
+from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import IDS, Items, Sample, Tuples, feature, sample, target
 from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, REFUSED, ROW, WHOLE, shape
 
@@ -16,7 +16,9 @@ BOTH = (0, 2)
 
 
 def _pair(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    return torch.stack([each["x"] for each in samples]), torch.stack([each["y"] for each in samples])
+    return torch.stack([each["x"] for each in samples]), torch.stack(
+        [each["y"] for each in samples]
+    )
 
 
 @shape("collates to a tuple", quick=BOTH)

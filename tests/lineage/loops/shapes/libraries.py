@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import torch
-
 from tests.lineage.loops.harness import Env
-from tests.lineage.loops.shape import EXACT, EXACT_OR_REFUSED, TOLD, REFUSED, shape
+from tests.lineage.loops.shape import EXACT_OR_REFUSED, TOLD, shape
 
 BOTH = (0, 2)
 ZERO = (0,)
@@ -19,15 +17,23 @@ def _stateful(env: Env, **options: Any) -> Any:
     )
 
 
-@shape("has a loader of torchdata that keeps its state", needs="torchdata",
-       allowed=EXACT_OR_REFUSED, quick=BOTH)
+@shape(
+    "has a loader of torchdata that keeps its state",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
+)
 def stateful(env: Env) -> None:
     with env.observe() as run:
         env.train(run.watch(_stateful(env), **env.named))
 
 
-@shape("goes on in the middle of an epoch of a loader of torchdata", needs="torchdata",
-       allowed=EXACT_OR_REFUSED, quick=BOTH)
+@shape(
+    "goes on in the middle of an epoch of a loader of torchdata",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
+)
 def stateful_resumed(env: Env) -> None:
     first = _stateful(env)
     begun = iter(first)
@@ -41,8 +47,11 @@ def stateful_resumed(env: Env) -> None:
         env.train(run.watch(loader, **env.named))
 
 
-@shape("takes the state of a watched loader of torchdata, and goes on from it",
-       needs="torchdata", allowed=EXACT_OR_REFUSED)
+@shape(
+    "takes the state of a watched loader of torchdata, and goes on from it",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+)
 def stateful_watched(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(_stateful(env), **env.named)
@@ -72,8 +81,12 @@ def _accelerated(env: Env, accelerator: Any, optimizer: Any, model: Any, loader:
             optimizer.zero_grad()
 
 
-@shape("prepares model, optimizer and loader, then watches them (accelerate)",
-       needs="accelerate", allowed=EXACT_OR_REFUSED, quick=BOTH)
+@shape(
+    "prepares model, optimizer and loader, then watches them (accelerate)",
+    needs="accelerate",
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
+)
 def prepared(env: Env) -> None:
     accelerator = _accelerator()
     made = accelerator.prepare(env.model, env.optimizer, env.loader(shuffle=True))
@@ -82,8 +95,11 @@ def prepared(env: Env) -> None:
         _accelerated(env, accelerator, optimizer, model, run.watch(loader, **env.named))
 
 
-@shape("prepares its loader; the optimizer of torch is observed (accelerate)",
-       needs="accelerate", allowed=EXACT_OR_REFUSED)
+@shape(
+    "prepares its loader; the optimizer of torch is observed (accelerate)",
+    needs="accelerate",
+    allowed=EXACT_OR_REFUSED,
+)
 def prepared_loader(env: Env) -> None:
     accelerator = _accelerator()
     model, optimizer, loader = accelerator.prepare(
@@ -93,8 +109,9 @@ def prepared_loader(env: Env) -> None:
         _accelerated(env, accelerator, optimizer, model, run.watch(loader, **env.named))
 
 
-@shape("watches a loader, then prepares it (accelerate)", needs="accelerate",
-       allowed=EXACT_OR_REFUSED)
+@shape(
+    "watches a loader, then prepares it (accelerate)", needs="accelerate", allowed=EXACT_OR_REFUSED
+)
 def watched_then_prepared(env: Env) -> None:
     accelerator = _accelerator()
     model, optimizer = accelerator.prepare(env.model, env.optimizer)
@@ -115,8 +132,9 @@ def prepared_accumulating(env: Env) -> None:
             _accelerated(env, accelerator, optimizer, model, watched)
 
 
-@shape("skips the first batches (accelerate)", needs="accelerate", allowed=EXACT_OR_REFUSED,
-       quick=BOTH)
+@shape(
+    "skips the first batches (accelerate)", needs="accelerate", allowed=EXACT_OR_REFUSED, quick=BOTH
+)
 def skips_first(env: Env) -> None:
     accelerator = _accelerator()
     model, optimizer, loader = accelerator.prepare(
@@ -127,8 +145,11 @@ def skips_first(env: Env) -> None:
         _accelerated(env, accelerator, optimizer, model, run.watch(rest, **env.named))
 
 
-@shape("skips the first batches of a watched loader (accelerate)", needs="accelerate",
-       allowed=EXACT_OR_REFUSED | TOLD)
+@shape(
+    "skips the first batches of a watched loader (accelerate)",
+    needs="accelerate",
+    allowed=EXACT_OR_REFUSED | TOLD,
+)
 def skips_first_of_watched(env: Env) -> None:
     accelerator = _accelerator()
     model, optimizer, loader = accelerator.prepare(
@@ -139,8 +160,12 @@ def skips_first_of_watched(env: Env) -> None:
         _accelerated(env, accelerator, optimizer, model, rest)
 
 
-@shape("sets its loader up by Fabric, then watches it", needs="lightning",
-       allowed=EXACT_OR_REFUSED, quick=BOTH)
+@shape(
+    "sets its loader up by Fabric, then watches it",
+    needs="lightning",
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
+)
 def fabric(env: Env) -> None:
     from lightning.fabric import Fabric
 
@@ -154,8 +179,7 @@ def fabric(env: Env) -> None:
             optimizer.step()
 
 
-@shape("watches its loader, then sets it up by Fabric", needs="lightning",
-       allowed=EXACT_OR_REFUSED)
+@shape("watches its loader, then sets it up by Fabric", needs="lightning", allowed=EXACT_OR_REFUSED)
 def watched_then_fabric(env: Env) -> None:
     from lightning.fabric import Fabric
 

@@ -229,8 +229,9 @@ def validates_on_watched(env: Env) -> None:
                     env.loss(batch)
 
 
-@shape("validates on the watched loader in inference mode, in the middle of an epoch",
-       allowed=BOUNDED)
+@shape(
+    "validates on the watched loader in inference mode, in the middle of an epoch", allowed=BOUNDED
+)
 def validates_inside_on_watched(env: Env) -> None:
     with env.observe() as run:
         loader = _watched(env, run)

@@ -7,7 +7,7 @@ import torch
 
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import Items
-from tests.lineage.loops.shape import REFUSED, BOUNDED, UNKNOWN, KEY, shape
+from tests.lineage.loops.shape import BOUNDED, KEY, REFUSED, UNKNOWN, shape
 
 BOTH = (0, 2)
 ODD = range(1, 12, 2)

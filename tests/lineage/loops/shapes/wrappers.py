@@ -11,7 +11,7 @@ import torch
 
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import Batch
-from tests.lineage.loops.shape import BOUNDED, TOLD, shape
+from tests.lineage.loops.shape import BOUNDED, TOLD, WHOLE, shape
 
 BOTH = (0, 2)
 
@@ -236,11 +236,12 @@ def threaded_whole(env: Env) -> None:
             env.learn(batch)
 
 
-@shape("makes batches of another size of the loader's", allowed=BOUNDED)
+@shape("makes batches of another size of the loader's", allowed=TOLD | WHOLE)
 def rebatched(env: Env) -> None:
     def batches(loader: Any) -> Iterator[Batch]:
         held: list[Batch] = []
         for batch in loader:
+            env.oracle.batch(batch["x"].nonzero()[:, -1])
             held += [{key: batch[key][n] for key in ("x", "y")} for n in range(len(batch["x"]))]
             while len(held) >= 2:
                 yield {key: torch.stack([each[key] for each in held[:2]]) for key in ("x", "y")}
@@ -248,7 +249,6 @@ def rebatched(env: Env) -> None:
 
     with env.observe() as run:
         for batch in batches(run.watch(env.loader(shuffle=True), **env.named)):
-            env.oracle.batch(batch["x"].nonzero()[:, -1].tolist())
             env.learn(batch)
 
 
