@@ -1,5 +1,6 @@
 """Stores that know the twelve records, and who watches loops on them."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -9,6 +10,7 @@ import pytest
 
 import lineage
 from lineage.store import Store
+from tests.lineage.loops.counts import Counts
 from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import write_rows
 from tests.lineage.loops.watchers import LineageWatcher
@@ -17,6 +19,8 @@ RUNS = 16
 """How many runs share a store: questions get slower with every run, opening a store is slow too."""
 
 MakesWatchers = Callable[[], LineageWatcher]
+
+COUNTED = pytest.StashKey[Counts]()
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +54,19 @@ def watchers(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield made
     for store in opened:
         store.close()
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Counts:
+    """What the loops of this session were judged."""
+    return pytestconfig.stash.setdefault(COUNTED, Counts())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell and write down what `make soak` compared."""
+    found = config.stash.get(COUNTED, None)
+    if found is not None and "SOAK_SECONDS" in os.environ:
+        told = ", ".join(f"{name} {number}" for name, number in found.document().items())
+        terminalreporter.write_line(f"{found.write()}: {told}")

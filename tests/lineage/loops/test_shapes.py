@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lineage.loops.all_shapes import SHAPES
+from tests.lineage.loops.counts import Counts
 from tests.lineage.loops.harness import By, try_loop
 from tests.lineage.loops.shape import Shape
 from tests.lineage.loops.watchers import LineageWatcher
@@ -38,11 +39,17 @@ def _is_quick(number: int, name: str, shape: Shape, place: int, workers: int) ->
 
 @pytest.mark.parametrize(("name", "by", "workers"), [*_cases()])
 def test_a_loop_is_told_as_it_was(
-    name: str, by: By, workers: int, watchers: Callable[[], LineageWatcher], tmp_path: Path
+    name: str,
+    by: By,
+    workers: int,
+    watchers: Callable[[], LineageWatcher],
+    counts: Counts,
+    tmp_path: Path,
 ) -> None:
     shape = SHAPES[name]
     if shape.needs:
         pytest.importorskip(shape.needs)
     judgement = try_loop(shape.loop, watchers(), by, workers, tmp_path)
+    counts.add(judgement)
     assert judgement.complaints == ()
     assert judgement.verdicts <= shape.allowed_by(by)
