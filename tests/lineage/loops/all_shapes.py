@@ -10,12 +10,14 @@ from tests.lineage.loops.shapes import (
     containers,
     datasets,
     libraries,
+    lightning_trainers,
     loaders,
     models,
     replay,
     several_loaders,
     streams,
     subclasses,
+    transformers_trainers,
     updates,
     wrappers,
 )
@@ -48,4 +50,10 @@ def shapes_of(module: ModuleType) -> dict[str, Shape]:
     return {f"{theme(module)}.{shape.name}": shape for shape in found}
 
 
-SHAPES = dict(chain.from_iterable(shapes_of(module).items() for module in MODULES))
+def _all(modules: tuple[ModuleType, ...]) -> dict[str, Shape]:
+    return dict(chain.from_iterable(shapes_of(module).items() for module in modules))
+
+
+SHAPES = _all(MODULES)
+TRAINERS = _all((lightning_trainers, transformers_trainers))
+"""Trainers of whole frameworks, which are slower."""

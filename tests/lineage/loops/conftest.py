@@ -1,15 +1,26 @@
-"""A store that knows the twelve records, and who watches loops on it."""
+"""Stores that know the twelve records, and who watches loops on them."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 import lineage
 from lineage.store import Store
+from tests.lineage.loops.counts import Counts
+from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import write_rows
 from tests.lineage.loops.watchers import LineageWatcher
+
+RUNS = 16
+"""How many runs share a store: questions get slower with every run, opening a store is slow too."""
+
+MakesWatchers = Callable[[], LineageWatcher]
+
+COUNTED = pytest.StashKey[Counts]()
 
 
 @pytest.fixture(autouse=True)
@@ -26,17 +37,36 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
-@pytest.fixture
-def watchers(registered: Path, tmp_path: Path) -> Iterator[Callable[[], LineageWatcher]]:
-    """Watchers, each on a store of its own."""
+@pytest.fixture(scope="session")
+def watchers(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakesWatchers]:
+    """Makes watchers, each of which is asked about another record in turn."""
+    numbers = count()
     opened: list[Store] = []
 
     def made() -> LineageWatcher:
-        path = tmp_path / f"store-{len(opened)}"
-        shutil.copytree(registered, path)
-        opened.append(Store.open(path))
-        return LineageWatcher(opened[-1])
+        number = next(numbers)
+        if number % RUNS == 0:
+            path = tmp_path_factory.mktemp("watched") / "store"
+            shutil.copytree(registered, path)
+            opened.append(Store.open(path))
+        return LineageWatcher(opened[-1], number % RECORDS)
 
     yield made
     for store in opened:
         store.close()
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Counts:
+    """What the loops of this session were judged."""
+    return pytestconfig.stash.setdefault(COUNTED, Counts())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell and write down what `make soak` compared."""
+    found = config.stash.get(COUNTED, None)
+    if found is not None and "SOAK_SECONDS" in os.environ:
+        told = ", ".join(f"{name} {number}" for name, number in found.document().items())
+        terminalreporter.write_line(f"{found.write()}: {told}")

@@ -103,14 +103,14 @@ class Env:
         plain["num_workers"] = self.workers
         return DataLoader(self.items if dataset is None else dataset, **{**plain, **options})
 
-    def loss(self, batch: Any, model: nn.Module | None = None) -> Tensor:
+    def loss(self, batch: Any, model: nn.Module | None = None) -> Any:
         """Return a loss of which every record of a batch has a part."""
         return error((model or self.model)(batch["x"]), batch["y"])
 
     def learn(self, batch: Any) -> None:
         """Do one whole step on a batch."""
         self.optimizer.zero_grad()
-        self.loss(batch).backward()  # type: ignore[no-untyped-call]
+        self.loss(batch).backward()
         self.optimizer.step()
 
     def train(self, loader: Any, epochs: int = 2) -> None:
@@ -120,7 +120,7 @@ class Env:
                 self.learn(batch)
 
 
-def error(out: Tensor, wanted: Tensor) -> Tensor:
+def error(out: Tensor, wanted: Tensor) -> Any:
     """The mean squared error; by itself, not to be a module that a shape has to track."""
     return ((out - wanted) ** 2).mean()
 

@@ -6,8 +6,10 @@ an update moves is which records it learned from: however the gradient came ther
 loop says of it. The ids that the model is given are noted beside it, in ``forward``.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any, Literal
 
@@ -74,20 +76,14 @@ class Oracle:
 
         def followed(_optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
             before = self._bits()
-            found = self._found(optimizer)
-            if closure is None:
-                result = step()
-            else:
-                result = step(lambda: self._evaluated(closure, optimizer, found))
-            moved = {
-                n for old, new in zip(before, self._bits(), strict=True) for n in _differ(old, new)
-            }
-            if told == "weights" and not closure:
-                assert moved == found, "gradients and weights tell of different records"
-            self.updates.append(
-                Update(frozenset(moved if told == "weights" else found), self.state())
-            )
-            return result
+            found = set() if closure else self._found(optimizer)
+            seen = partial(self._evaluated, closure, optimizer, found)
+            try:
+                return step(seen) if closure else step()
+            finally:  # a step may be done though who watches it stops it afterwards
+                moved = _moved(before, self._bits())
+                if moved or sys.exception() is None:
+                    self._note(moved, found, told, exactly=closure is None)
 
         optimizer.step = MethodType(followed, optimizer)  # type: ignore[method-assign]
 
@@ -99,10 +95,20 @@ class Oracle:
         """All weights, to the bit."""
         return b"".join(weight.tobytes() for weight in self._bits())
 
+    def _note(self, moved: set[int], found: set[int], told: Told, *, exactly: bool) -> None:
+        if told == "weights":
+            assert moved <= found, "a weight moved without a gradient"
+            assert not exactly or moved == found, "a gradient moved no weight"
+        learned = moved if told == "weights" else found
+        self.updates.append(Update(frozenset(learned), self.state()))
+
     def _bits(self) -> list[Any]:
         return [weight.detach().view(torch.int32).numpy().copy() for weight in self._weights]
 
-    def _evaluated(self, closure: Callable[[], Any], optimizer: Optimizer, found: set[int]) -> Any:
+    def _evaluated(
+        self, closure: Callable[[], Any] | None, optimizer: Optimizer, found: set[int]
+    ) -> Any:
+        assert closure is not None
         loss = closure()
         found |= self._found(optimizer)
         return loss
@@ -118,5 +124,7 @@ class Oracle:
         }
 
 
-def _differ(old: Any, new: Any) -> list[int]:
-    return list((old != new).nonzero()[0].tolist())
+def _moved(before: list[Any], after: list[Any]) -> set[int]:
+    """Return the records whose weights differ, to the bit."""
+    pairs = zip(before, after, strict=True)
+    return {number for old, new in pairs for number in (old != new).nonzero()[0].tolist()}

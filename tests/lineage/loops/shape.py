@@ -26,8 +26,9 @@ KEY: tuple[By, ...] = ("key",)
 class Shape:
     """A loop, what it ``does``, and the verdicts that are ``allowed`` of it, by row and by key.
 
-    ``workers`` are the numbers of loader workers it is run with: those in ``quick`` in every test,
-    the others by ``make soak``. It is skipped where it ``needs`` a package that is not installed.
+    ``workers`` are the numbers of loader workers it is run with: those in ``quick`` by every test
+    run (the first of them, unless told otherwise), the others by ``make soak``. It is skipped where
+    it ``needs`` a package that is not installed.
     """
 
     name: str
@@ -52,13 +53,14 @@ def shape(
     by_row: Allowed | None = None,
     by: tuple[By, ...] = EITHER,
     workers: tuple[int, ...] = (0, 2),
-    quick: tuple[int, ...] = (0,),
+    quick: tuple[int, ...] | None = None,
     needs: str = "",
 ) -> Callable[[Loop], Shape]:
     """Make a shape of a loop; its name is the function's."""
 
     def made(loop: Loop) -> Shape:
         name = loop.__name__
-        return Shape(name, does, loop, allowed, by_row or allowed, by, workers, quick, needs)
+        first = workers[:1] if quick is None else quick
+        return Shape(name, does, loop, allowed, by_row or allowed, by, workers, first, needs)
 
     return made

@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The records said to be learned from at a step; ``bound`` if that is all that may have been."""
+    """The records said to be learned from at a step; ``bound``: no others may have been."""
 
     named: Numbers
     bound: bool = False

@@ -15,7 +15,7 @@ from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, REFUSED, ROW, WHOLE
 BOTH = (0, 2)
 
 
-def _pair(samples: list[Sample]) -> tuple[Tensor, Tensor]:
+def as_pair(samples: list[Sample]) -> tuple[Tensor, Tensor]:
     return torch.stack([each["x"] for each in samples]), torch.stack(
         [each["y"] for each in samples]
     )
@@ -24,7 +24,7 @@ def _pair(samples: list[Sample]) -> tuple[Tensor, Tensor]:
 @shape("collates to a tuple", quick=BOTH)
 def to_tuple(env: Env) -> None:
     with env.observe() as run:
-        for x, y in run.watch(env.loader(collate_fn=_pair, shuffle=True), **env.named):
+        for x, y in run.watch(env.loader(collate_fn=as_pair, shuffle=True), **env.named):
             env.learn({"x": x, "y": y})
 
 
@@ -36,14 +36,14 @@ class Made:
     y: Tensor
 
 
-def _made(samples: list[Sample]) -> Made:
-    return Made(*_pair(samples))
+def as_dataclass(samples: list[Sample]) -> Made:
+    return Made(*as_pair(samples))
 
 
 @shape("collates to a dataclass", quick=BOTH)
 def to_dataclass(env: Env) -> None:
     with env.observe() as run:
-        for batch in run.watch(env.loader(collate_fn=_made, shuffle=True), **env.named):
+        for batch in run.watch(env.loader(collate_fn=as_dataclass, shuffle=True), **env.named):
             env.learn({"x": batch.x, "y": batch.y})
 
 
@@ -58,7 +58,7 @@ class Frozen:
 
 
 def _frozen(samples: list[Sample]) -> Frozen:
-    return Frozen(*_pair(samples))
+    return Frozen(*as_pair(samples))
 
 
 @shape("collates to an object with slots")
@@ -75,19 +75,19 @@ class Named(NamedTuple):
     y: Tensor
 
 
-def _named(samples: list[Sample]) -> Named:
-    return Named(*_pair(samples))
+def as_named_tuple(samples: list[Sample]) -> Named:
+    return Named(*as_pair(samples))
 
 
 @shape("collates to a named tuple")
 def to_named_tuple(env: Env) -> None:
     with env.observe() as run:
-        for batch in run.watch(env.loader(collate_fn=_named, shuffle=True), **env.named):
+        for batch in run.watch(env.loader(collate_fn=as_named_tuple, shuffle=True), **env.named):
             env.learn(batch._asdict())
 
 
 def _nested(samples: list[Sample]) -> dict[str, Any]:
-    x, y = _pair(samples)
+    x, y = as_pair(samples)
     return {"inputs": {"views": [x, x]}, "targets": [(y,)]}
 
 
@@ -98,14 +98,14 @@ def to_nested(env: Env) -> None:
             env.learn({"x": batch["inputs"]["views"][1], "y": batch["targets"][0][0]})
 
 
-def _alone(samples: list[Sample]) -> Tensor:
-    return _pair(samples)[0]
+def as_tensor(samples: list[Sample]) -> Tensor:
+    return as_pair(samples)[0]
 
 
 @shape("collates to one tensor")
 def to_tensor(env: Env) -> None:
     with env.observe() as run:
-        for x in run.watch(env.loader(collate_fn=_alone, shuffle=True), **env.named):
+        for x in run.watch(env.loader(collate_fn=as_tensor, shuffle=True), **env.named):
             env.learn({"x": x, "y": torch.full((len(x),), 9.0)})
 
 
@@ -121,14 +121,14 @@ def to_arrays(env: Env) -> None:
             env.learn({"x": x, "y": torch.full((len(x),), 9.0)})
 
 
-def _same(samples: list[Sample]) -> list[Sample]:
+def as_list(samples: list[Sample]) -> list[Sample]:
     return samples
 
 
 @shape("collates to a list of samples", quick=BOTH)
 def to_list(env: Env) -> None:
     with env.observe() as run:
-        for samples in run.watch(env.loader(collate_fn=_same, shuffle=True), **env.named):
+        for samples in run.watch(env.loader(collate_fn=as_list, shuffle=True), **env.named):
             env.learn(default_collate(samples))
 
 
@@ -178,7 +178,7 @@ def filters(env: Env) -> None:
 
 
 def _packed(samples: list[Sample]) -> dict[str, Tensor]:
-    x, y = _pair(samples)
+    x, y = as_pair(samples)
     return {"x": x.sum(0, keepdim=True), "y": y.sum(0, keepdim=True)}
 
 

@@ -56,7 +56,7 @@ def split_and_joined(env: Env) -> None:
     _trains(env, ConcatDataset([other, one]))
 
 
-@shape("puts a dataset and a part of itself together")
+@shape("puts a dataset and a part of itself together", by_row=EXACT_OR_REFUSED)
 def joined_with_its_part(env: Env) -> None:
     _trains(env, ConcatDataset([env.items, Subset(env.items, [4, 5])]))
 

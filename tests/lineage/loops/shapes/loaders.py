@@ -15,8 +15,9 @@ from torch.utils.data import (
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import Items, Sample
-from tests.lineage.loops.shape import EXACT, EXACT_OR_REFUSED, REFUSED, TOLD, shape
+from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, REFUSED, TOLD, shape
 
+ZERO = (0,)
 BOTH = (0, 2)
 TWO = (2,)
 
@@ -68,7 +69,7 @@ class OneList:
         return 3
 
 
-@shape("has a sampler that uses its list again", quick=BOTH)
+@shape("has a sampler that uses its list again", workers=ZERO)
 def sampler_reuses_its_list(env: Env) -> None:
     with env.observe() as run:
         env.train(run.watch(env.loader(batch_sampler=OneList()), **env.named))
@@ -123,8 +124,8 @@ def reads_far_ahead(env: Env) -> None:
         env.train(loader, 1)
 
 
-@shape("has workers that give batches out of order", workers=TWO, quick=())
-def out_of_order(env: Env) -> None:
+@shape("has workers that stay, and read little ahead", workers=TWO, quick=())
+def reads_little_ahead(env: Env) -> None:
     with env.observe() as run:
         loader = env.loader(persistent_workers=True, prefetch_factor=1)
         env.train(run.watch(loader, **env.named))
@@ -156,13 +157,24 @@ def broken_off(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)
         for number, batch in enumerate(loader):
+            env.learn(batch)
+            if number == 1:
+                break
+        env.train(loader, 1)
+
+
+@shape("breaks an epoch off at a batch that it does not use", allowed=BOUNDED)
+def broken_off_unused(env: Env) -> None:
+    with env.observe() as run:
+        loader = run.watch(env.loader(shuffle=True), **env.named)
+        for number, batch in enumerate(loader):
             if number == 2:
                 break
             env.learn(batch)
         env.train(loader, 1)
 
 
-@shape("goes on after an error inside an epoch")
+@shape("goes on after an error inside an epoch, at a batch that is not used", allowed=BOUNDED)
 def error_inside(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)
@@ -200,7 +212,7 @@ def already_begun(env: Env) -> None:
         env.train(run.watch(loader, **env.named), 1)
 
 
-@shape("watches a loader whose workers are begun", workers=TWO, allowed=EXACT_OR_REFUSED)
+@shape("watches a loader whose workers are begun", workers=TWO, quick=(), allowed=EXACT_OR_REFUSED)
 def already_begun_workers(env: Env) -> None:
     loader = env.loader(persistent_workers=True)
     next(iter(loader))
@@ -215,14 +227,14 @@ def iterator_only(env: Env) -> None:
         env.train(run.watch(begun, **env.named), 1)
 
 
-@shape("watches a list of batches", allowed=REFUSED, workers=(0,))
+@shape("watches a list of batches", allowed=REFUSED, workers=ZERO)
 def list_of_batches(env: Env) -> None:
     batches = list(env.loader())
     with env.observe() as run:
         env.train(run.watch(batches, **env.named), 1)
 
 
-@shape("asks a watched loader for its length, batch size, dataset and sampler", allowed=EXACT)
+@shape("asks a watched loader for its length, batch size, dataset and sampler")
 def asks_for_attributes(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(sampler=SequentialSampler(env.items)), **env.named)

@@ -10,10 +10,11 @@ from torch.utils.data import default_collate
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import Batch
-from tests.lineage.loops.shape import BOUNDED, TOLD, shape
+from tests.lineage.loops.shape import BOUNDED, TOLD, WHOLE, shape
 
 
-def _samples(batch: Batch) -> list[Batch]:
+def _samples(env: Env, batch: Batch) -> list[Batch]:
+    env.oracle.batch(batch["x"].nonzero()[:, -1])
     return [{key: batch[key][n] for key in ("x", "y")} for n in range(len(batch["x"]))]
 
 
@@ -43,12 +44,12 @@ def batches(env: Env) -> None:
             env.learn(random.choice(kept))
 
 
-@shape("replays samples, collated anew", allowed=TOLD)
+@shape("replays samples, collated anew", allowed=TOLD | WHOLE)
 def samples(env: Env) -> None:
     with env.observe() as run:
         kept: list[Batch] = []
         for batch in run.watch(env.loader(shuffle=True), **env.named):
-            kept += _samples(batch)
+            kept += _samples(env, batch)
             env.learn(default_collate(random.sample(kept, 2)))
 
 
@@ -70,36 +71,36 @@ def computed(env: Env) -> None:
             env.learn(_joined(batch, random.choice(kept)))
 
 
-@shape("writes tensors into a buffer that is there already: buffer[i] = x", allowed=TOLD)
+@shape("writes tensors into a buffer that is there already: buffer[i] = x", allowed=TOLD | WHOLE)
 def preallocated(env: Env) -> None:
     x, y = torch.zeros(RECORDS, RECORDS), torch.zeros(RECORDS)
     filled = 0
     with env.observe() as run:
         for batch in run.watch(env.loader(shuffle=True), **env.named):
-            for each in _samples(batch):
+            for each in _samples(env, batch):
                 x[filled], y[filled] = each["x"], each["y"]
                 filled += 1
             chosen = torch.randint(filled, (2,))
             env.learn({"x": x[chosen], "y": y[chosen]})
 
 
-@shape("writes batches into a ring buffer of NumPy", allowed=TOLD)
+@shape("writes batches into a ring buffer of NumPy", allowed=TOLD | WHOLE)
 def ring(env: Env) -> None:
     x, y = np.zeros((5, RECORDS), np.float32), np.zeros(5, np.float32)
     with env.observe() as run:
         written = 0
         for batch in run.watch(env.loader(shuffle=True), **env.named):
-            for each in _samples(batch):
+            for each in _samples(env, batch):
                 x[written % 5], y[written % 5] = each["x"].numpy(), each["y"].numpy()
                 written += 1
             chosen = np.random.choice(min(written, 5), 2)
             env.learn({"x": torch.from_numpy(x[chosen]), "y": torch.from_numpy(y[chosen])})
 
 
-@shape("fills a buffer from the whole loader, and trains on that alone", allowed=TOLD)
+@shape("fills a buffer from the whole loader, and trains on that alone", allowed=TOLD | WHOLE)
 def offline(env: Env) -> None:
     with env.observe() as run:
-        rows = [each for b in run.watch(env.loader(), **env.named) for each in _samples(b)]
+        rows = [each for b in run.watch(env.loader(), **env.named) for each in _samples(env, b)]
         for _ in range(3):
             env.learn(default_collate(random.sample(rows, 3)))
 

@@ -1,9 +1,9 @@
 """What a loop puts around a watched loader."""
 
 import queue
-import threading
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, cycle, islice
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import Batch
-from tests.lineage.loops.shape import BOUNDED, TOLD, shape
+from tests.lineage.loops.shape import BOUNDED, TOLD, WHOLE, shape
 
 BOTH = (0, 2)
 
@@ -137,7 +137,7 @@ def _moved(batch: Batch) -> Batch:
     return {key: batch[key].to(torch.float64).to(torch.float32).clone() for key in ("x", "y")}
 
 
-def _ahead(batches: Any, count: int = 1) -> Iterator[Any]:
+def ahead(batches: Any, count: int = 1) -> Iterator[Any]:
     """Give batches, ``count`` of which are always fetched before."""
     held: deque[Any] = deque()
     for batch in batches:
@@ -152,7 +152,7 @@ def one_ahead_said(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), ahead=True, **env.named)
         for _ in range(2):
-            for batch in _ahead(loader):
+            for batch in ahead(loader):
                 env.learn(batch)
 
 
@@ -161,14 +161,14 @@ def one_ahead(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)
         for _ in range(2):
-            for batch in _ahead(loader):
+            for batch in ahead(loader):
                 env.learn(batch)
 
 
 @shape("reads two batches ahead", allowed=TOLD)
 def two_ahead(env: Env) -> None:
     with env.observe() as run:
-        for batch in _ahead(run.watch(env.loader(shuffle=True), **env.named), 2):
+        for batch in ahead(run.watch(env.loader(shuffle=True), **env.named), 2):
             env.learn(batch)
 
 
@@ -176,7 +176,7 @@ def two_ahead(env: Env) -> None:
 def two_ahead_moved(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)
-        for batch in _ahead(map(_moved, loader), 2):
+        for batch in ahead(map(_moved, loader), 2):
             env.learn(batch)
 
 
@@ -205,26 +205,29 @@ def prefetcher(env: Env) -> None:
         env.train(Prefetcher(run.watch(env.loader(shuffle=True), **env.named)))
 
 
-def _threaded(batches: Any, size: int) -> Iterator[Batch]:
+def threads(batches: Any, size: int) -> Iterator[Batch]:
+    """Give batches that a thread puts into a queue."""
     filled: queue.Queue[Any] = queue.Queue(size)
 
     def fill() -> None:
-        for batch in batches:
-            filled.put(batch)
-        filled.put(None)
+        try:
+            for batch in batches:
+                filled.put(batch)
+        finally:
+            filled.put(None)
 
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    while (batch := filled.get()) is not None:
-        yield batch
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        filling = pool.submit(fill)
+        while (batch := filled.get()) is not None:
+            yield batch
+        filling.result()
 
 
 @shape("has a thread that fills a queue", allowed=TOLD)
 def threaded(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(), **env.named)
-        for batch in _threaded(loader, 2):
+        for batch in threads(loader, 2):
             env.learn(batch)
 
 
@@ -232,15 +235,16 @@ def threaded(env: Env) -> None:
 def threaded_whole(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)
-        for batch in list(_threaded(loader, 9)):
+        for batch in list(threads(loader, 9)):
             env.learn(batch)
 
 
-@shape("makes batches of another size of the loader's", allowed=BOUNDED)
+@shape("makes batches of another size of the loader's", allowed=TOLD | WHOLE)
 def rebatched(env: Env) -> None:
     def batches(loader: Any) -> Iterator[Batch]:
         held: list[Batch] = []
         for batch in loader:
+            env.oracle.batch(batch["x"].nonzero()[:, -1])
             held += [{key: batch[key][n] for key in ("x", "y")} for n in range(len(batch["x"]))]
             while len(held) >= 2:
                 yield {key: torch.stack([each[key] for each in held[:2]]) for key in ("x", "y")}
@@ -248,7 +252,6 @@ def rebatched(env: Env) -> None:
 
     with env.observe() as run:
         for batch in batches(run.watch(env.loader(shuffle=True), **env.named)):
-            env.oracle.batch(batch["x"].nonzero()[:, -1].tolist())
             env.learn(batch)
 
 
