@@ -4,7 +4,7 @@ The same loop trains two equal networks, epoch by epoch in turns: one on a watch
 plain one. What is compared is the processor time of the whole process, all threads together; what
 beginning and ending a watched run takes, with its checkpoint, is told apart. One thread computes.
 
-python benchmarks/watching.py [--epochs 8] [--json out.json]    MNIST: EXPUNGE_DATA or ../shared/data
+python benchmarks/watching.py [--epochs 8] [--json out.json]
 """
 
 import argparse
