@@ -50,7 +50,7 @@ def holds(
     def check(composed: Composition) -> None:
         judgement = try_loop(composed, watchers(), composed.by, composed.workers, folder)
         counts.add(judgement)
-        assert judgement.complaints == ()
+        assert not judgement.complaints, "\n".join(judgement.complaints)
         if composed.is_common():
             assert judgement.verdicts == {Verdict.EQUAL}
 
