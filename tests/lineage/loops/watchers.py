@@ -54,6 +54,7 @@ class LineageWatcher:
     def _check(self, number: int, answers: list[Answer]) -> None:
         """Ask who saw a record: the steps at which it is named, and whether they are bounds."""
         told = lineage.who_saw(self._store, "record", IDS[number])
+        assert told.state != "erased"
         steps = [step for step, answer in enumerate(answers) if number in answer.named]
         bounds = [step for step in steps if answers[step].bound]
         said = [*told.steps.get(self._run, ())], [*told.bounds.get(self._run, ())]
