@@ -7,6 +7,7 @@ from tests.lineage.loops.shape import Shape
 from tests.lineage.loops.shapes import (
     accumulation,
     by_hand,
+    checkpoints,
     containers,
     datasets,
     libraries,
@@ -35,6 +36,7 @@ MODULES = (
     accumulation,
     by_hand,
     updates,
+    checkpoints,
     models,
 )
 

@@ -49,6 +49,9 @@ class BareRun:
     def discard(self) -> None:
         """Do nothing."""
 
+    def checkpoint(self) -> None:
+        """Do nothing."""
+
 
 class Bare:
     """Watches nothing, and notes where the watched block ends."""

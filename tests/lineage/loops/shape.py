@@ -11,10 +11,11 @@ Allowed = frozenset[Verdict]
 EXACT: Allowed = frozenset({Verdict.EQUAL})
 WHOLE: Allowed = EXACT | {Verdict.BATCH}
 BOUNDED: Allowed = EXACT | {Verdict.BOUND}
-TOLD: Allowed = BOUNDED | {Verdict.INCOMPLETE}
 REFUSED: Allowed = frozenset({Verdict.REFUSED})
 EXACT_OR_REFUSED: Allowed = EXACT | REFUSED
-UNKNOWN: Allowed = REFUSED | {Verdict.INCOMPLETE}
+ADMITTED: Allowed = frozenset({Verdict.INCOMPLETE})
+TOLD: Allowed = BOUNDED | ADMITTED
+UNKNOWN: Allowed = REFUSED | ADMITTED
 ANY: Allowed = TOLD | REFUSED
 
 EITHER: tuple[By, ...] = ("row", "key")

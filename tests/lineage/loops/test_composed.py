@@ -50,7 +50,7 @@ def holds(
     def check(composed: Composition) -> None:
         judgement = try_loop(composed, watchers(), composed.by, composed.workers, folder)
         counts.add(judgement)
-        assert judgement.complaints == ()
+        assert not judgement.complaints, "\n".join(judgement.complaints)
         if composed.is_common():
             assert judgement.verdicts == {Verdict.EQUAL}
 
@@ -71,10 +71,11 @@ def test_ever_new_loops_are_told_as_they_were(
 ) -> None:
     until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
     workers = st.sampled_from([0, 0, 0, 2])
+    enough = counts.loops + LOOPS
     for number in count(int(os.environ.get("SEED", "0"))):
         searched = settings(max_examples=10)(given(compositions(workers))(holds))
         seed(number)(searched)()
-        if time.monotonic() > until and counts.loops >= LOOPS:
+        if time.monotonic() > until and counts.loops >= enough:
             return
 
 

@@ -18,8 +18,9 @@ class ToyWatcher:
         self.since: list[set[int]] = []
 
     @contextmanager
-    def observe(self, _function: Any, *, optimizer: Optimizer, **_: Any) -> Iterator["ToyWatcher"]:
+    def observe(self, *_: Any, **given: Any) -> Iterator["ToyWatcher"]:
         """Watch the block."""
+        optimizer: Optimizer = given["optimizer"]
         hook = optimizer.register_step_post_hook(lambda *_: self.stepped())
         yield self
         hook.remove()

@@ -54,8 +54,10 @@ class LineageWatcher:
     def _check(self, number: int, answers: list[Answer]) -> None:
         """Ask who saw a record: the steps at which it is named, and whether they are bounds."""
         told = lineage.who_saw(self._store, "record", IDS[number])
+        assert told.state != "erased"
         steps = [step for step, answer in enumerate(answers) if number in answer.named]
         bounds = [step for step in steps if answers[step].bound]
-        assert list(told.steps.get(self._run, ())) == steps
-        assert list(told.bounds.get(self._run, ())) == bounds
-        assert told.complete is all(answer.complete for answer in answers)
+        said = [*told.steps.get(self._run, ())], [*told.bounds.get(self._run, ())]
+        assert said == (steps, bounds), f"who_saw and batch_at differ: {said}, {steps}, {bounds}"
+        complete = self._run not in told.incomplete
+        assert complete is all(answer.complete for answer in answers)

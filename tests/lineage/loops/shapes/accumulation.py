@@ -8,14 +8,12 @@ from torch import Tensor
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.shape import BOUNDED, TOLD, shape
 
-BOTH = (0, 2)
-
 
 def _watched(env: Env, run: Any, **options: Any) -> Any:
     return run.watch(env.loader(shuffle=True, **{"batch_size": 2, **options}), **env.named)
 
 
-@shape("accumulates the gradients of two batches", quick=BOTH)
+@shape("accumulates the gradients of two batches")
 def two(env: Env) -> None:
     with env.observe() as run:
         for number, batch in enumerate(_watched(env, run)):
@@ -91,7 +89,7 @@ def zeroed_by_the_model(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("sets gradients to zero between backward and the next batch", quick=BOTH)
+@shape("sets gradients to zero between backward and the next batch")
 def zeroed_after(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -133,7 +131,7 @@ def _buffers(env: Env) -> list[Tensor]:
     return [torch.zeros_like(each) for each in env.model.parameters()]
 
 
-@shape("adds gradients to buffers of its own, and steps later", allowed=BOUNDED, quick=BOTH)
+@shape("adds gradients to buffers of its own, and steps later", allowed=BOUNDED)
 def main_gradients(env: Env) -> None:
     main = _buffers(env)
     with env.observe() as run:
@@ -212,7 +210,7 @@ def backward_twice(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("clips gradients", quick=BOTH)
+@shape("clips gradients")
 def clipped(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):

@@ -9,8 +9,6 @@ from torch.func import functional_call, grad, vmap
 from tests.lineage.loops.harness import Env, error
 from tests.lineage.loops.shape import BOUNDED, TOLD, shape
 
-BOTH = (0, 2)
-
 
 def _watched(env: Env, run: Any, **options: Any) -> Any:
     return run.watch(env.loader(shuffle=True, **options), **env.named)
@@ -25,7 +23,7 @@ def _poisoned(env: Env, batch: Any) -> Tensor:
     return env.loss(batch) * (float("nan") if _is_bad(batch) else 1.0)
 
 
-@shape("computes gradients by autograd.grad, and assigns them", quick=BOTH)
+@shape("computes gradients by autograd.grad, and assigns them")
 def assigned(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -102,7 +100,7 @@ def functional(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("passes over a batch whose loss is no number, and says so", quick=BOTH)
+@shape("passes over a batch whose loss is no number, and says so")
 def guard_before_said(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -160,7 +158,7 @@ def thrown_away(env: Env) -> None:
                 env.optimizer.zero_grad()
 
 
-@shape("scales its loss, and skips steps whose gradients overflow", allowed=BOUNDED, quick=BOTH)
+@shape("scales its loss, and skips steps whose gradients overflow", allowed=BOUNDED)
 def scaled(env: Env) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     with env.observe(scaler=scaler) as run:

@@ -15,7 +15,16 @@ from torch.utils.data import (
 
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import IDS, Items, Sample, Tuples, feature, sample, target
-from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, REFUSED, ROW, UNKNOWN, shape
+from tests.lineage.loops.shape import (
+    ADMITTED,
+    BOUNDED,
+    EXACT_OR_REFUSED,
+    KEY,
+    REFUSED,
+    ROW,
+    UNKNOWN,
+    shape,
+)
 
 BOTH = (0, 2)
 
@@ -229,3 +238,47 @@ def tuples_by_function(env: Env) -> None:
 
 def _first(made: Any) -> Any:
     return made[0]
+
+
+class Strangers(Items):
+    """Samples of which one is of a record that nobody registered."""
+
+    def __getitem__(self, item: int) -> Sample:
+        made = super().__getitem__(item)
+        return {**made, "rid": "nobody"} if item == 1 else made
+
+
+@shape("has a record that is not registered, which stops it", by=KEY, allowed=REFUSED)
+def unregistered(env: Env) -> None:
+    with env.observe() as run:
+        env.train(run.watch(env.loader(Strangers()), **env.named))
+
+
+@shape("has a record that is not registered, and goes on", by=KEY, allowed=ADMITTED)
+def unregistered_recorded(env: Env) -> None:
+    with env.observe(on_unknown="record") as run:
+        env.train(run.watch(env.loader(Strangers()), **env.named))
+
+
+class Silent(Items):
+    """Samples that do not say who they are."""
+
+    def __getitem__(self, item: int) -> Sample:
+        made = super().__getitem__(item)
+        return {key: made[key] for key in ("x", "y")}
+
+
+@shape("has samples without the key that was named", by=KEY, allowed=REFUSED)
+def without_the_key(env: Env) -> None:
+    _trains(env, Silent())
+
+
+@shape("has samples in which no column of the file is", by=ROW, allowed=EXACT_OR_REFUSED)
+def without_columns(env: Env) -> None:
+    class Bare(Items):
+        def __getitem__(self, item: int) -> Sample:
+            return {"x": super().__getitem__(item)["x"]}
+
+    with env.observe() as run:
+        for batch in run.watch(env.loader(Bare()), order="file"):
+            env.learn({"x": batch["x"], "y": torch.full((len(batch["x"]),), 9.0)})

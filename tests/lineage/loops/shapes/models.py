@@ -14,8 +14,6 @@ from tests.lineage.loops.oracle import WeightEach
 from tests.lineage.loops.samples import Batch
 from tests.lineage.loops.shape import BOUNDED, TOLD, WHOLE, shape
 
-BOTH = (0, 2)
-
 
 def _watched(env: Env, run: Any, **options: Any) -> Any:
     return run.watch(env.loader(shuffle=True, **options), **env.named)
@@ -43,7 +41,7 @@ def checkpointed_reentrant(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("trains a head on the features of a model that is not trained", quick=BOTH)
+@shape("trains a head on the features of a model that is not trained")
 def head(env: Env) -> None:
     body = nn.Linear(12, 12, bias=False)
     nn.init.eye_(body.weight)
@@ -139,7 +137,7 @@ def compiled(env: Env) -> None:
             optimizer.step()
 
 
-@shape("keeps a mean of its weights in a copy of the model", quick=BOTH)
+@shape("keeps a mean of its weights in a copy of the model")
 def average(env: Env) -> None:
     mean = copy.deepcopy(env.model).requires_grad_(False)
     with env.observe(mean=mean) as run:
@@ -174,7 +172,7 @@ def _first_x(samples: list[Any]) -> list[Any]:
     return [torch.stack([each[key] for each in samples]) for key in ("x", "y")]
 
 
-@shape("is taught by another model", quick=BOTH)
+@shape("is taught by another model")
 def taught(env: Env) -> None:
     teacher = WeightEach(env.oracle)
     with env.observe() as run:
@@ -194,7 +192,7 @@ def loads_back(env: Env) -> None:
         env.train(loader, 1)
 
 
-@shape("validates on a loader that is not watched, after each epoch", quick=BOTH)
+@shape("validates on a loader that is not watched, after each epoch")
 def validates(env: Env) -> None:
     with env.observe() as run:
         loader, other = _watched(env, run), env.loader(batch_size=5)

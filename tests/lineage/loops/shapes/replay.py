@@ -22,7 +22,7 @@ def _joined(*batches: Batch) -> Batch:
     return {key: torch.cat([batch[key] for batch in batches]) for key in ("x", "y")}
 
 
-@shape("adds the loss of the very first batch to that of each", allowed=BOUNDED, quick=(0, 2))
+@shape("adds the loss of the very first batch to that of each", allowed=BOUNDED)
 def first_batch_kept(env: Env) -> None:
     with env.observe() as run:
         old: Batch | None = None

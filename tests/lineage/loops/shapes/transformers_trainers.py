@@ -54,12 +54,13 @@ def _trains(
     record: Any = None,
     most: int = 99,
     callback: TrainerCallback | None = None,
+    kind: type[Trainer] = Trainer,
     **options: Any,
 ) -> None:
     quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "logging_strategy": "no"}
     options = {"save_strategy": "no", "num_train_epochs": 2, **quiet, **options}
     options = {"per_device_train_batch_size": 4, "dataloader_num_workers": env.workers, **options}
-    trainer = Trainer(
+    trainer = kind(
         Model(env, most),
         TrainingArguments(str(env.folder), **options),
         train_dataset=Labelled() if dataset is None else dataset,
@@ -180,9 +181,4 @@ def own_loss(env: Env) -> None:
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
             return model(x=inputs["x"], labels=inputs["labels"])["loss"]
 
-    arguments = TrainingArguments(
-        str(env.folder), num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no"
-    )
-    trainer = Own(Model(env), arguments, train_dataset=Labelled(), optimizers=(env.optimizer, None))
-    with env.watcher.observe(shell.observe, trainer, record=env.named.get("record")):
-        trainer.train()
+    _trains(env, kind=Own)

@@ -12,14 +12,12 @@ from tests.lineage.loops.oracle import WeightEach
 from tests.lineage.loops.samples import feature, target
 from tests.lineage.loops.shape import BOUNDED, REFUSED, TOLD, WHOLE, shape
 
-BOTH = (0, 2)
-
 
 def _watched(env: Env, run: Any, **options: Any) -> Any:
     return run.watch(env.loader(shuffle=True, **options), **env.named)
 
 
-@shape("takes two steps on each batch", quick=BOTH)
+@shape("takes two steps on each batch")
 def two_on_each(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -73,7 +71,7 @@ def parts_again(env: Env) -> None:
                     env.learn({"x": batch["x"][chosen], "y": batch["y"][chosen]})
 
 
-@shape("gives its optimizer a closure", quick=BOTH)
+@shape("gives its optimizer a closure")
 def closure(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -121,7 +119,7 @@ def closure_of_all(env: Env) -> None:
             env.optimizer.step(whole)
 
 
-@shape("has an optimizer with a memory: Adam", quick=BOTH)
+@shape("has an optimizer with a memory: Adam")
 def adam(env: Env) -> None:
     optimizer = env.follow(Adam(env.model.parameters(), lr=0.1), "gradients")
     with env.observe(optimizer=optimizer) as run:
@@ -131,7 +129,7 @@ def adam(env: Env) -> None:
             optimizer.step()
 
 
-@shape("trains two models, a step each on every batch", quick=BOTH)
+@shape("trains two models, a step each on every batch")
 def two_models(env: Env) -> None:
     other = WeightEach(env.oracle)
     second = env.follow(SGD(other.parameters(), lr=0.1))
@@ -197,7 +195,7 @@ def against_each_other(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("climbs before it steps: two gradients of each batch (SAM)", quick=BOTH)
+@shape("climbs before it steps: two gradients of each batch (SAM)")
 def sharpness(env: Env) -> None:
     (weight,) = env.model.parameters()
     with env.observe() as run:
