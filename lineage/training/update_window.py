@@ -127,6 +127,7 @@ class UpdateWindow:
         self._collected: set[int] = set()
         self._elsewhere: set[int] = set()
         self._gone: set[int] = set()
+        self._excused: set[int] = set()
         self._held = Gradients.EMPTY
 
     @property
@@ -172,7 +173,7 @@ class UpdateWindow:
         if self._drawn and self._discardable:
             self._discardable = False
             batch = self._drawn.pop()
-            self._flowed.pop(batch, None)
+            self._excused |= self._flowed.pop(batch, set())
             self._lost.append(batch)
 
     def update(self, backward: int = NO_PASS, held: Gradients = Gradients.EMPTY) -> Learned:
@@ -220,9 +221,10 @@ class UpdateWindow:
         """Return True if the update need not have learned from all whose gradients flowed.
 
         It did where each flowed in a backward pass whose gradients were collected and stayed, and
-        no such pass had others.
+        no pass had others, but for what the loop discarded.
         """
         stayed = self._collected - self._gone
         known = {one for passes in self._flowed.values() for one in passes}
         sure = all(passes & stayed for passes in self._flowed.values())
-        return self._partial or not sure or not stayed <= known
+        others = stayed | (self._gone - self._excused)
+        return self._partial or not sure or not others <= known
