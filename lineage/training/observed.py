@@ -156,19 +156,24 @@ class Observed:
         """Note what else the loop did."""
         self._log.note(event)
 
-    def update(self, updated: Updated) -> None:
-        """Note that an optimizer did a step.
+    def updating(self) -> None:
+        """Make sure that an optimizer may do a step.
 
         Raises:
-            RunError: no batch was handed out yet, so nobody knows what it learned from.
+            RunError: no batch was handed out yet, so nobody knows what it would learn from.
             RecordingError: what was drawn before could not be written down.
         """
         if not self._handed:
             raise RunError(
-                f"run {self.id} did an optimizer step before any watched loader gave it a batch",
+                f"an optimizer of run {self.id} is to do a step before any watched loader gave a "
+                "batch",
                 hint="loop over the loader that watch() returns",
             )
         self._log.check()
+
+    def update(self, updated: Updated) -> None:
+        """Note that an optimizer did a step; see `updating`."""
+        self.updating()
         self._log.note(updated)
         self.step += 1
 

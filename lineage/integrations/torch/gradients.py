@@ -138,6 +138,7 @@ class _Hooks:
     def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         """Take in that a step begins; one that extends another begins a second inside it."""
         if not self._depth:
+            self._run.updating()
             self._found = self._held_now()
         self._depth += 1
 
