@@ -8,6 +8,10 @@ from torch.optim import Optimizer
 from lineage.errors import ProgramError
 
 
+_WRAPPERS = ("accelerate", "lightning", "lightning_fabric", "pytorch_lightning")
+"""Packages whose wrappers hand the steps on to the optimizer inside."""
+
+
 def optimizers_of(optimizer: Any) -> list[Optimizer]:
     """Return the optimizers that are given as one or as several; see `plain_optimizer`."""
     several = optimizer if isinstance(optimizer, Sequence) else [optimizer]
@@ -21,7 +25,7 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
         ProgramError: it is no optimizer of torch, or it makes the steps of another one.
     """
     package = type(optimizer).__module__.partition(".")[0]
-    if package in ("accelerate", "lightning") and hasattr(optimizer, "optimizer"):
+    if package in _WRAPPERS and hasattr(optimizer, "optimizer"):
         return plain_optimizer(optimizer.optimizer)
     if not isinstance(optimizer, Optimizer):
         raise ProgramError(

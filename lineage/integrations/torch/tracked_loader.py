@@ -16,6 +16,14 @@ from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.training.observed import Observed
 
 
+_INSIDE = {
+    "accelerate": "base_dataloader",
+    "lightning": "_dataloader",
+    "lightning_fabric": "_dataloader",
+}
+"""Where wrappers of a package hold the loader of torch."""
+
+
 def tracked(
     loader: Any,
     run: Observed,
@@ -110,5 +118,5 @@ def _copied(loader: Any, attributes: Mapping[str, Any]) -> Any:
 def _inside(loader: Any) -> str | None:
     """Return the attribute by which a wrapper that we know holds its loader."""
     package = type(loader).__module__.partition(".")[0]
-    held = {"accelerate": "base_dataloader", "lightning": "_dataloader"}.get(package)
+    held = _INSIDE.get(package)
     return held if held in getattr(loader, "__dict__", ()) else None
