@@ -7,7 +7,6 @@ from torch.optim import Optimizer
 
 from lineage.errors import ProgramError
 
-
 _WRAPPERS = ("accelerate", "lightning", "lightning_fabric", "pytorch_lightning")
 """Packages whose wrappers hand the steps on to the optimizer inside."""
 

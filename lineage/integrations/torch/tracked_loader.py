@@ -15,7 +15,6 @@ from lineage.integrations.torch.record_names import Order, Record, naming
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.training.observed import Observed
 
-
 _INSIDE = {
     "accelerate": "base_dataloader",
     "lightning": "_dataloader",
