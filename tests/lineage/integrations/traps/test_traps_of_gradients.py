@@ -193,3 +193,22 @@ def test_a_step_after_gradients_were_thrown_away_learned_nothing(trial: Any, gon
                 trial.optimizer.zero_grad()
             trial.optimizer.step()
     trial.assert_nothing_missing(bounds={1, 3, 5} if gone == "before the step" else ())
+
+
+def test_gradients_may_wait_in_buffers_of_the_loops_own(trial: Any) -> None:
+    parameters = list(trial.model.parameters())
+    waiting = [torch.zeros_like(each) for each in parameters]
+    with trial.observe() as run:
+        for number, batch in enumerate(run.watch(trial.loader(batch_size=3))):
+            trial.loss(batch).backward()
+            for buffer, parameter in zip(waiting, parameters, strict=True):
+                buffer += parameter.grad
+                parameter.grad = None
+            if number % 2:
+                for buffer, parameter in zip(waiting, parameters, strict=True):
+                    parameter.grad = buffer.clone()
+                    buffer.zero_()
+                trial.optimizer.step()
+                trial.optimizer.zero_grad()
+    trial.assert_nothing_missing(bounds={0, 1})
+    assert trial.recorded() == trial.judge.learned()
