@@ -21,7 +21,7 @@ from lineage.integrations.torch.observed import numbered
 from lineage.integrations.torch.optimizers import plain_optimizer
 from lineage.integrations.torch.record_names import Order, Record
 from lineage.integrations.torch.strangers import strangers_told
-from lineage.integrations.torch.tracked_loader import tracked
+from lineage.integrations.torch.tracked_loader import is_tracked, tracked
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.store import Store
 from lineage.training.batch import Handle
@@ -29,26 +29,6 @@ from lineage.training.contract import Stateful
 from lineage.training.observed import Observed, OnUnknown, Watch
 from lineage.training.run import Run
 from lineage.training.watching import observe as observe_loop
-
-
-class WatchedLoader:
-    """A tracked loader for a trainer, which is told apart from others; see `Observer.watch`."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def __iter__(self) -> Iterator[Any]:
-        # A trainer asks what is no loader of torch for an iterator, and lets go of it: nothing may
-        # be drawn from the generators before the first batch, and no worker be started.
-        yield from self._loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_loader":
-            raise AttributeError(name)
-        return getattr(self._loader, name)
 
 
 class Observer(Callback):
@@ -69,7 +49,7 @@ class Observer(Callback):
 
     def watch(
         self, loader: DataLoader[Any], record: Record | None = None, *, order: Order | None = None
-    ) -> WatchedLoader:
+    ) -> DataLoader[Any]:
         """Return the loader to give to the trainer, alone or in any combination of loaders.
 
         ``record`` and ``order`` are those of the observation of plain PyTorch.
@@ -77,7 +57,8 @@ class Observer(Callback):
         Raises:
             ProgramError: this is no loader of torch, or its items cannot be matched with records.
         """
-        return WatchedLoader(tracked(loader, self._run, record, order))
+        watched: DataLoader[Any] = tracked(loader, self._run, record, order)
+        return watched
 
     def on_train_start(
         self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule"
@@ -90,7 +71,7 @@ class Observer(Callback):
                 hint="they find each other too late here: watch one process, or a plain loop",
             )
         for number, loader in enumerate(CombinedLoader(trainer.train_dataloader).flattened):
-            if not isinstance(loader, WatchedLoader):
+            if not is_tracked(loader):
                 raise RunError(
                     f"loader {number} of run {self.id} is not watched",
                     hint="trainer.fit(module, observer.watch(loader)), for each loader",

@@ -25,12 +25,18 @@ class EventSink:
     """Where events of a loop go, until the loop is no longer watched.
 
     ``stranger`` stands for all that is learned from without anybody knowing what it is.
+    ``is_state`` says whether something is part of what checkpoints keep.
     """
 
-    __slots__ = ("note", "stranger")
+    __slots__ = ("is_state", "note", "stranger")
 
-    def __init__(self, note: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        note: Callable[[Any], object],
+        is_state: Callable[[object], bool] = lambda thing: False,
+    ) -> None:
         self.note = note
+        self.is_state = is_state
         self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
 
     def close(self) -> None:

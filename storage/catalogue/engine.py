@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from storage.catalogue.tables import Base
 from storage.errors import SchemaVersionError
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration: what the declared tables are."""
 
 VERSION = Table(

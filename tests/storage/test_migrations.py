@@ -169,14 +169,14 @@ def test_trainings_and_placements_of_before_are_plain_and_go_back_as_they_were(
 
 def test_recordings_of_before_have_no_bounds_and_go_back_as_they_were(tmp_path: Path) -> None:
     with migrating(tmp_path) as (connection, config):
-        command.upgrade(config, "0007")
+        command.upgrade(config, "0008")
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         connection.exec_driver_sql("INSERT INTO run_recordings VALUES ('run-1', 'rec-1', 1, 2)")
         before = rows(connection, "SELECT * FROM run_recordings")
-        command.upgrade(config, "0008")
+        command.upgrade(config, "0009")
         assert rows(connection, "SELECT * FROM run_recordings") == [{**before[0], "bounds": None}]
         connection.exec_driver_sql("UPDATE run_recordings SET bounds = x'00'")
-        command.downgrade(config, "0007")
+        command.downgrade(config, "0008")
         assert rows(connection, "SELECT * FROM run_recordings") == before
         connection.exec_driver_sql("DELETE FROM run_recordings")
 

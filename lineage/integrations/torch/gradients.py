@@ -135,10 +135,11 @@ class _Hooks:
         self._run.note(GradientsCollected(self._window, BY_HAND, Gradients.EMPTY))
         return Gradients.KEPT
 
-    def _stepping(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    def _stepping(self, _optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Take in that a step begins; one that extends another begins a second inside it."""
         if not self._depth:
-            self._run.updating()
+            if len(args) == 1 and not kwargs:  # a closure may take its batches in the step
+                self._run.updating()
             self._found = self._held_now()
         self._depth += 1
 

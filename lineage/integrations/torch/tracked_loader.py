@@ -95,6 +95,11 @@ class ObservedLoader:
             self._run.draw(each)
 
 
+def is_tracked(loader: Any) -> bool:
+    """Return True if the batches of a loader carry the identity of their records."""
+    return isinstance(getattr(base_of(loader), "collate_fn", None), Collate)
+
+
 def base_of(loader: Any) -> Any:
     """Return the loader of torch inside those of accelerate and Lightning Fabric."""
     inside = _inside(loader)

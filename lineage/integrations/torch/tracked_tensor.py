@@ -9,7 +9,7 @@ matter how a loop fetches, keeps or mixes its batches.
 import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,10 +44,20 @@ _LEAVING = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dl
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
 
+class Origin(NamedTuple):
+    """The batches that a tensor was made of; ``flat`` if only of columns: labels, ids, weights."""
+
+    batches: tuple[DrawnBatch, ...]
+    flat: bool = True
+
+
+_NOTHING = Origin(())
+
+
 class TrackedTensor(Tensor):
     """A tensor made of batches and of nothing that is trained."""
 
-    _batches: tuple[DrawnBatch, ...]
+    _origin: Origin
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -63,7 +73,7 @@ class TrackedTensor(Tensor):
         """Return a copy that is made of the same batches."""
         with as_plain():
             copied: Tensor = copy.deepcopy(self.as_subclass(Tensor), memo)
-            _mark(copied, self._batches)
+            _mark(copied, self._origin)
         memo[id(self)] = copied
         return copied
 
@@ -78,7 +88,8 @@ def track(tensors: Iterable[Tensor], *batches: DrawnBatch) -> None:
     """Let tensors carry the identity of what they are made of, in place of any other."""
     for each in tensors:
         if type(each) in (Tensor, TrackedTensor):
-            _mark(each, batches)
+            with as_plain():
+                _mark(each, Origin(batches, each.dim() < 2))
 
 
 def batches_in(batch: Any) -> dict[DrawnBatch, None]:
@@ -86,7 +97,7 @@ def batches_in(batch: Any) -> dict[DrawnBatch, None]:
     found: dict[DrawnBatch, None] = {}
     for each in tensors_of(batch):
         if type(each) is TrackedTensor:
-            for made in each._batches:
+            for made in each._origin.batches:
                 found[made.whole] = None
     return found
 
@@ -124,18 +135,18 @@ def _attributes(thing: Any) -> Iterator[Any]:
                 yield getattr(thing, name, None)
 
 
-def _mark(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
+def _mark(tensor: Tensor, origin: Origin) -> None:
     tensor.__class__ = TrackedTensor
-    tensor._batches = batches  # type: ignore[attr-defined]
+    tensor._origin = origin  # type: ignore[attr-defined]
 
 
 def _follow(func: Any, result: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
     kind = type(result)
     if kind is Tensor or kind is TrackedTensor:
-        _follow_tensor(func, result, _origins(func, result, args, kwargs))
+        _follow_tensor(func, result, args, kwargs)
     elif isinstance(result, Tensor):
         if result.grad_fn is not None:
-            _report(result, _origins(func, result, args, kwargs))
+            _report(result, _origin(func, result, args, kwargs).batches)
     elif func in _LEAVING:
         _leave(args[0])
     elif isinstance(result, list | tuple):
@@ -144,17 +155,24 @@ def _follow(func: Any, result: Any, args: Any, kwargs: Mapping[str, Any]) -> Non
                 _follow(func, each, args, kwargs)
     elif result is None and len(args) > 1 and type(args[0]) in (Tensor, TrackedTensor):
         # Something was written into a tensor: an item was set, or its data.
-        _follow_tensor(func, args[0], _origins(func, args[0], args, kwargs))
+        _follow_tensor(func, args[0], args, kwargs)
 
 
-def _follow_tensor(func: Any, tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
-    if not batches:
+def _follow_tensor(func: Any, tensor: Tensor, args: Any, kwargs: Mapping[str, Any]) -> None:
+    origin = _origin(func, tensor, args, kwargs)
+    if not origin.batches:
         return
     if tensor.requires_grad:
         if tensor.grad_fn is not None:
-            _report(tensor, batches)
-    else:
-        _mark(tensor, batches)
+            _report(tensor, origin.batches)
+    elif not _is_state(tensor, args, origin):
+        _mark(tensor, origin)
+
+
+def _is_state(tensor: Tensor, args: Any, origin: Origin) -> bool:
+    """Return True if a batch moved what a checkpoint keeps, as a running mean: that is no batch."""
+    written = bool(args) and tensor is args[0] and type(tensor) is Tensor
+    return written and origin.batches[0].sink.is_state(tensor)
 
 
 def _report(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
@@ -169,24 +187,38 @@ def _report(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
     tensor.grad_fn.register_prehook(flowed)
 
 
-def _origins(
-    func: Any, result: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[DrawnBatch, ...]:
-    """Return the batches that the result of a function was made of."""
-    found: tuple[DrawnBatch, ...] = ()
+def _origin(func: Any, result: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Origin:
+    """Return what the result of a function was made of."""
+    found = _NOTHING
     for each in (*args, *kwargs.values()) if kwargs else args:
-        batches: tuple[DrawnBatch, ...] = ()
         if type(each) is TrackedTensor:
-            batches = each._batches
-            if func in _SELECTING and _is_part(result, each):
-                batches = tuple(batch.part for batch in batches)
-        elif type(each) in (tuple, list, dict):
-            batches = _origins(func, result, tuple(each), each if type(each) is dict else {})
-        if not found:
-            found = batches
-        elif batches and batches is not found:
-            found = (*found, *(batch for batch in batches if batch not in found))
-    return (found[0].sink.stranger,) if len(found) > MOST_BATCHES else found
+            origin = _derived(func, result, each)
+        elif type(each) in (tuple, list):
+            origin = _origin(func, result, each, {})
+        elif type(each) is dict:
+            origin = _origin(func, result, (), each)
+        else:
+            continue
+        if found is _NOTHING:
+            found = origin
+        elif origin.batches and origin is not found:
+            more = (batch for batch in origin.batches if batch not in found.batches)
+            found = Origin((*found.batches, *more), found.flat and origin.flat)
+    if len(found.batches) > MOST_BATCHES:
+        return Origin((found.batches[0].sink.stranger,), found.flat)
+    return found
+
+
+def _derived(func: Any, result: Tensor, source: TrackedTensor) -> Origin:
+    """Return the origin of what a function took from one tensor."""
+    origin = source._origin
+    if func in _SELECTING:
+        if _is_part(result, source):
+            return Origin(tuple(batch.part for batch in origin.batches), origin.flat)
+    elif not origin.flat and result.dim() < 2 and result.numel() < source.numel():
+        # A sum or a count of each row, of which nobody makes the row again.
+        return Origin(origin.batches)
+    return origin
 
 
 def _is_part(result: Tensor, source: TrackedTensor) -> bool:
@@ -194,13 +226,13 @@ def _is_part(result: Tensor, source: TrackedTensor) -> bool:
     if result.shape[:1] == source.shape[:1] or result.numel() >= source.numel():
         return False
     # Where another dimension has as many entries as there are records, it is theirs.
-    return len(source.shape) < 2 or len(source._batches[0].records) not in source.shape[1:]
+    return len(source.shape) < 2 or len(source._origin.batches[0].records) not in source.shape[1:]
 
 
 def _leave(tensor: TrackedTensor) -> None:
-    """Note that values left torch; a column of labels or measures may go where it likes."""
-    batch = tensor._batches[0]
-    if tensor.dim() > 1 and batch is not batch.sink.stranger:
+    """Note that values left torch; labels and single numbers may go where they like."""
+    (batch, *_), flat = tensor._origin
+    if not flat and tensor.numel() > 1 and batch is not batch.sink.stranger:
         batch.sink.note(TrackLost())
         _LOG.warning(
             "values of a watched batch left torch: what the loop learns from them later is not "

@@ -56,7 +56,7 @@ def epoch(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[Any],
     """Trains an epoch of a watched run, on some of its records."""
 
     def train(run: Any, numbers: Sequence[int] = range(12)) -> None:
-        for batch in run.watch(DataLoader(Subset(range(12), numbers), batch_size=3)):
+        for batch in run.watch(DataLoader(Subset(range(12), numbers), batch_size=3), order="file"):
             optimizer.zero_grad()
             model(batch[:, None] / 7).square().mean().backward()
             optimizer.step()
@@ -195,7 +195,9 @@ def test_batches_that_only_moved_statistics_are_found_in_what_is_published(
         epoch(run, range(6))
         run.checkpoint()
         with torch.no_grad():
-            for numbers in run.watch(DataLoader(Subset(range(12), [11]), batch_size=1)):
+            for numbers in run.watch(
+                DataLoader(Subset(range(12), [11]), batch_size=1), order="file"
+            ):
                 model[1](model[0](torch.cat([numbers, numbers + 1])[:, None] / 7))
     assert kept(store, workshop) == [(2, 0), (2, 1)]
     (_, after) = sorted(workshop.rows_of(store, tables.Segment), key=lambda each: each.first_step)
@@ -310,7 +312,7 @@ loader = DataLoader(data, batch_size=3, sampler=DistributedSampler(data))
 store = lineage.Store.open(Path(sys.argv[1]))
 words = [sys.executable, "-m", "torch.distributed.run", *sys.argv]
 with observe(store, "people", "m", optimizer=optimizer, retrain=words, model=model) as run:
-    for numbers in run.watch(loader):
+    for numbers in run.watch(loader, order="file"):
         optimizer.zero_grad()
         together(numbers[:, None] / 7).square().mean().backward()
         optimizer.step()

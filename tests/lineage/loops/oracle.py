@@ -53,7 +53,9 @@ class WeightEach(nn.Module):
         """Outputs (n,) for inputs (n, RECORDS)."""
         if torch.is_grad_enabled():
             for oracle in self._oracle:
-                oracle.given.append(tuple(x.detach().nonzero()[:, -1].tolist()))
+                # What looks on here is no part of the loop, and takes nothing out of torch.
+                with torch._C.DisableTorchFunctionSubclass():
+                    oracle.given.append(tuple(x.detach().nonzero()[:, -1].tolist()))
         return x @ self.weight
 
 

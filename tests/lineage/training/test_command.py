@@ -33,7 +33,7 @@ class Count:
 def train(retrain=None):
     store = lineage.Store.open(Path(os.environ["STORE"]))
     with observe(store, "people", "m", {"count": Count()}, Watch(command=retrain)) as run:
-        run.draw(run.locator.rows([0, 1]))
+        run.draw(run.identify(run.locator.rows([0, 1])))
         run.update(Updated(run.window()))
 """
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +35,13 @@ def observed(replayer: EventReplayer, written: list[tuple[int, list[int], bool]]
     positions = np.arange(RECORDS)
     keys = positions.astype(np.uint64)
     records = Records(positions, keys, keys, lambda rows: [])
-    version: Any = SimpleNamespace(present=SimpleNamespace(records=records), salt=bytes(16))
+    dataset = SimpleNamespace(id_columns=["id"])
+    column = SimpleNamespace(name="id", arrow_type=pa.int64())
+    present = SimpleNamespace(records=records)
+    version: Any = SimpleNamespace(
+        present=present, salt=bytes(16), dataset=dataset, columns=(column,), chunks=()
+    )
+    version.store = SimpleNamespace(objects=None)
     told = dict.fromkeys(("given", "publish", "doubts"), lambda *about: None)
     recorder: Any = SimpleNamespace(run_id="run-0", **told)
 

@@ -61,7 +61,7 @@ def losses(env: Env) -> None:
                 total = 0
 
 
-@shape("sets gradients to zero, and not to None")
+@shape("sets gradients to zero, and not to None", allowed=BOUNDED)
 def set_to_zero(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -70,7 +70,7 @@ def set_to_zero(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("accumulates, and sets gradients to zero, and not to None")
+@shape("accumulates, and sets gradients to zero, and not to None", allowed=BOUNDED)
 def two_set_to_zero(env: Env) -> None:
     with env.observe() as run:
         for number, batch in enumerate(_watched(env, run)):
@@ -171,21 +171,6 @@ def main_gradients_by_hooks(env: Env) -> None:
                 env.optimizer.zero_grad()
 
 
-@shape("keeps the gradient of a step, and adds half of it at the next", allowed=TOLD)
-def momentum_by_hand(env: Env) -> None:
-    kept: list[Tensor] = []
-    with env.observe() as run:
-        for batch in _watched(env, run):
-            env.optimizer.zero_grad()
-            env.loss(batch).backward()
-            gradients = [each.grad for each in env.model.parameters() if each.grad is not None]
-            fresh = [each.clone() for each in gradients]
-            for gradient, old in zip(gradients, kept, strict=False):
-                gradient += old / 2
-            kept = fresh
-            env.optimizer.step()
-
-
 @shape("computes the gradient of a batch after the output of the next one", allowed=TOLD)
 def one_behind(env: Env) -> None:
     with env.observe() as run:
@@ -220,7 +205,7 @@ def clipped(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("goes backward through each sample of a batch by itself")
+@shape("goes backward through each sample of a batch by itself", allowed=BOUNDED)
 def sample_by_sample(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run, batch_size=4):

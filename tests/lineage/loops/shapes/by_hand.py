@@ -23,7 +23,7 @@ def _poisoned(env: Env, batch: Any) -> Tensor:
     return env.loss(batch) * (float("nan") if _is_bad(batch) else 1.0)
 
 
-@shape("computes gradients by autograd.grad, and assigns them")
+@shape("computes gradients by autograd.grad, and assigns them", allowed=BOUNDED)
 def assigned(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):
@@ -76,7 +76,7 @@ def meta(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("computes a gradient a sample, and takes their mean (vmap)")
+@shape("computes a gradient a sample, and takes their mean (vmap)", allowed=TOLD)
 def each_sample(env: Env) -> None:
     def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return error((x[None] * weights["weight"]).sum(1), y[None])

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from tests.lineage.loops.harness import Env
 from tests.lineage.loops.samples import IDS, Items, Sample, Tuples, feature, sample, target
-from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, REFUSED, ROW, WHOLE, shape
+from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, REFUSED, ROW, WHOLE, shape
 
 BOTH = (0, 2)
 
@@ -113,7 +113,7 @@ def _arrays(samples: list[Sample]) -> Any:
     return {"x": np.stack([each["x"].numpy() for each in samples])}
 
 
-@shape("collates to arrays of NumPy")
+@shape("collates to arrays of NumPy", allowed=EXACT_OR_REFUSED)
 def to_arrays(env: Env) -> None:
     with env.observe() as run:
         for batch in run.watch(env.loader(collate_fn=_arrays, shuffle=True), **env.named):
@@ -182,7 +182,7 @@ def _packed(samples: list[Sample]) -> dict[str, Tensor]:
     return {"x": x.sum(0, keepdim=True), "y": y.sum(0, keepdim=True)}
 
 
-@shape("packs the samples of a batch into one", quick=BOTH)
+@shape("packs the samples of a batch into one", quick=BOTH, allowed=BOUNDED)
 def packs(env: Env) -> None:
     with env.observe() as run:
         env.train(run.watch(env.loader(collate_fn=_packed, shuffle=True), **env.named))

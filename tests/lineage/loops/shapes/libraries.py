@@ -177,17 +177,3 @@ def fabric(env: Env) -> None:
             optimizer.zero_grad()
             fabric.backward(env.loss(batch, model))
             optimizer.step()
-
-
-@shape("watches its loader, then sets it up by Fabric", needs="lightning", allowed=EXACT_OR_REFUSED)
-def watched_then_fabric(env: Env) -> None:
-    from lightning.fabric import Fabric
-
-    fabric = Fabric(accelerator="cpu", devices=1)
-    model, optimizer = fabric.setup(env.model, env.optimizer)
-    with env.observe() as run:
-        loader = fabric.setup_dataloaders(run.watch(env.loader(shuffle=True), **env.named))
-        for batch in loader:
-            optimizer.zero_grad()
-            fabric.backward(env.loss(batch, model))
-            optimizer.step()

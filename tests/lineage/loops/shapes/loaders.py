@@ -187,7 +187,7 @@ def error_inside(env: Env) -> None:
             env.train(loader, 1)
 
 
-@shape("takes a batch of two iterators of one loader in turn", quick=BOTH)
+@shape("takes a batch of two iterators of one loader in turn", quick=BOTH, allowed=BOUNDED)
 def two_iterators(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)

@@ -23,7 +23,7 @@ def one_after_another(env: Env) -> None:
             env.train(second, 1)
 
 
-@shape("takes a step on a batch of each loader in turn", quick=BOTH)
+@shape("takes a step on a batch of each loader in turn", quick=BOTH, allowed=BOUNDED)
 def in_turn(env: Env) -> None:
     with env.observe() as run:
         first = run.watch(env.loader(shuffle=True), **env.named)

@@ -181,7 +181,7 @@ def one_loss(env: Env) -> None:
             second.step()
 
 
-@shape("trains a generator through its critic, whose gradients it throws away")
+@shape("trains a generator through its critic, whose gradients it throws away", allowed=BOUNDED)
 def against_each_other(env: Env) -> None:
     critic = WeightEach(env.oracle)
     second = env.follow(SGD(critic.parameters(), lr=0.1))
@@ -252,7 +252,7 @@ def parameters_added(env: Env) -> None:
             env.optimizer.step()
 
 
-@shape("freezes one model in the middle, and thaws another")
+@shape("freezes one model in the middle, and thaws another", allowed=BOUNDED)
 def frozen_and_thawed(env: Env) -> None:
     other = WeightEach(env.oracle).requires_grad_(False)
     optimizer = env.follow(SGD(chain(env.model.parameters(), other.parameters()), lr=0.1))
@@ -266,7 +266,7 @@ def frozen_and_thawed(env: Env) -> None:
             optimizer.step()
 
 
-@shape("goes over to another optimizer in the middle")
+@shape("goes over to another optimizer in the middle", allowed=BOUNDED)
 def another_optimizer(env: Env) -> None:
     later = env.follow(SGD(env.model.parameters(), lr=0.01))
     with env.observe(optimizer=[env.optimizer, later]) as run:

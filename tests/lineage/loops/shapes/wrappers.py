@@ -59,7 +59,7 @@ def chained(env: Env) -> None:
             env.learn(batch)
 
 
-@shape("takes the first batches: islice")
+@shape("takes the first batches: islice", allowed=BOUNDED)
 def sliced(env: Env) -> None:
     with env.observe() as run:
         loader = run.watch(env.loader(shuffle=True), **env.named)

@@ -191,9 +191,9 @@ def test_runs_that_a_statement_does_not_ask_about_are_not_drawn(
 ) -> None:
     drawn: list[str] = []
 
-    def noting(store: Any, run: Any, version: str, barred: BitMap) -> Any:
+    def noting(store: Any, run: Any, *about: Any) -> Any:
         drawn.append(run.id)
-        return original(store, run, version, barred)
+        return original(store, run, *about)
 
     original = visits._drawn
     monkeypatch.setattr(visits, "_drawn", noting)
