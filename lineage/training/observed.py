@@ -78,7 +78,7 @@ class Observed:
         self.id = recorder.run_id
         self.locator = locator
         self.version = version
-        self.sink = EventSink(log.note, self._is_state)
+        self.sink = EventSink(log.note, lambda: self._tracked.values())
         self._recorder = recorder
         self._log = log
         self._replayer = replayer
@@ -256,11 +256,6 @@ class Observed:
         part = Part(log, replayer.unknown, replayer.bounds)
         replayer.unknown, replayer.bounds = 0, BitMap()
         return part
-
-    def _is_state(self, thing: object) -> bool:
-        """Return True if this is a buffer of something that is tracked."""
-        kept = (each.buffers() for each in self._tracked.values() if hasattr(each, "buffers"))
-        return any(thing is each for buffers in kept for each in buffers)
 
     def _state(self) -> dict[str, object]:
         return {name: thing.state_dict() for name, thing in self._tracked.items()}

@@ -6,7 +6,7 @@ parameters say in which passes gradients were collected. Where the two do not se
 learned from, all that it may have learned from is named, and said to be an upper bound.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -25,18 +25,18 @@ class EventSink:
     """Where events of a loop go, until the loop is no longer watched.
 
     ``stranger`` stands for all that is learned from without anybody knowing what it is.
-    ``is_state`` says whether something is part of what checkpoints keep.
+    ``tracked`` returns the objects whose state checkpoints keep.
     """
 
-    __slots__ = ("is_state", "note", "stranger")
+    __slots__ = ("note", "stranger", "tracked")
 
     def __init__(
         self,
         note: Callable[[Any], object],
-        is_state: Callable[[object], bool] = lambda thing: False,
+        tracked: Callable[[], Iterable[object]] = tuple,
     ) -> None:
         self.note = note
-        self.is_state = is_state
+        self.tracked = tracked
         self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
 
     def close(self) -> None:

@@ -110,8 +110,9 @@ class _Hooks:
         if self._witness is not None and self._witness.holds():
             same = self._witness.is_unchanged(added=self._witness.parameter is newest)
             return Gradients.KEPT if same else Gradients.CHANGED
-        # A gradient with a graph of its own takes the place of what it was added to, if anything.
-        if newest.grad is not None and newest.grad.requires_grad:
+        # What was added to in place was there before; a gradient with a graph of its own takes the
+        # place of what it was added to, if anything.
+        if newest.grad is not None and (newest.grad._version or newest.grad.requires_grad):
             return Gradients.CHANGED
         others = (each.grad for each in self._hooked if each is not newest)
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lineage.training.events import GradientFlowed, TrackLost
-from lineage.training.update_window import DrawnBatch
+from lineage.training.update_window import DrawnBatch, EventSink
 
 MOST_BATCHES = 256
 """Of a tensor that is made of more batches than these nobody knows which."""
@@ -165,14 +165,50 @@ def _follow_tensor(func: Any, tensor: Tensor, args: Any, kwargs: Mapping[str, An
     if tensor.requires_grad:
         if tensor.grad_fn is not None:
             _report(tensor, origin.batches)
-    elif not _is_state(tensor, args, origin):
+    elif (given := _written(tensor, args, kwargs)) is None:
         _mark(tensor, origin)
+    elif not _is_state(tensor, origin.batches[0].sink):
+        _mark(tensor, origin)
+        written = _origin(func, tensor, *given)
+        if written.batches:
+            _mark_memory(tensor, written)
 
 
-def _is_state(tensor: Tensor, args: Any, origin: Origin) -> bool:
-    """Return True if a batch moved what a checkpoint keeps, as a running mean: that is no batch."""
-    written = bool(args) and tensor is args[0] and type(tensor) is Tensor
-    return written and origin.batches[0].sink.is_state(tensor)
+def _written(tensor: Tensor, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """Return what a function wrote into a tensor that was there before; None for a new one."""
+    if args and tensor is args[0]:
+        return args[1:], kwargs
+    out = kwargs.get("out")
+    if out is None or not any(
+        tensor is each for each in (out, *(out if type(out) is tuple else ()))
+    ):
+        return None
+    return args, {name: each for name, each in kwargs.items() if name != "out"}
+
+
+def _mark_memory(tensor: Tensor, written: Origin) -> None:
+    """Mark what a tensor is a view of, since batches were written into it.
+
+    Others that look at the same memory cannot be found: where there are any, track is lost.
+    """
+    base = tensor._base
+    if base is not None:
+        known = base._origin if type(base) is TrackedTensor else Origin((), base.dim() < 2)
+        _mark(base, _joined(known, written))
+    names = 2 if base is None else 3  # the tensor, what it is a view of, and the handle we ask by
+    if torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) > names:
+        _lose_track(written)
+
+
+def _is_state(tensor: Tensor, sink: EventSink) -> bool:
+    """Return True if a batch moved what checkpoints keep, as a running mean: that is no batch."""
+    place = tensor.untyped_storage().data_ptr()
+    kept = (each for each in sink.tracked() if isinstance(each, nn.Module))
+    return any(
+        each.untyped_storage().data_ptr() == place
+        for module in kept
+        for each in (*module.parameters(), *module.buffers())
+    )
 
 
 def _report(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
@@ -199,14 +235,17 @@ def _origin(func: Any, result: Tensor, args: Sequence[Any], kwargs: Mapping[str,
             origin = _origin(func, result, (), each)
         else:
             continue
-        if found is _NOTHING:
-            found = origin
-        elif origin.batches and origin is not found:
-            more = (batch for batch in origin.batches if batch not in found.batches)
-            found = Origin((*found.batches, *more), found.flat and origin.flat)
+        found = origin if found is _NOTHING else _joined(found, origin)
     if len(found.batches) > MOST_BATCHES:
         return Origin((found.batches[0].sink.stranger,), found.flat)
     return found
+
+
+def _joined(one: Origin, other: Origin) -> Origin:
+    if not other.batches or other is one:
+        return one
+    more = (batch for batch in other.batches if batch not in one.batches)
+    return Origin((*one.batches, *more), one.flat and other.flat)
 
 
 def _derived(func: Any, result: Tensor, source: TrackedTensor) -> Origin:
@@ -231,10 +270,15 @@ def _is_part(result: Tensor, source: TrackedTensor) -> bool:
 
 def _leave(tensor: TrackedTensor) -> None:
     """Note that values left torch; labels and single numbers may go where they like."""
-    (batch, *_), flat = tensor._origin
-    if not flat and tensor.numel() > 1 and batch is not batch.sink.stranger:
+    if not tensor._origin.flat and tensor.numel() > 1:
+        _lose_track(tensor._origin)
+
+
+def _lose_track(origin: Origin) -> None:
+    batch = origin.batches[0]
+    if batch is not batch.sink.stranger:
         batch.sink.note(TrackLost())
         _LOG.warning(
-            "values of a watched batch left torch: what the loop learns from them later is not "
-            "known, so its lineage is incomplete; keep tensors, or take them from the dataset"
+            "values of a watched batch went where nobody follows them: what the loop learns from "
+            "them later is not known, so its lineage is incomplete; keep tensors of torch"
         )
