@@ -91,6 +91,7 @@ class Observed:
         self._kept = step
         self._since = time.perf_counter()
         self._handed = 0
+        self._preparations: list[Callable[[], object]] = []
         self._broken = False
 
     @property
@@ -114,9 +115,12 @@ class Observed:
                 hint="go on from the state that was saved at that step, or watch a new run",
             )
 
-    def window(self, *, traced: bool = False) -> UpdateWindow:
-        """Open a window for one more optimizer whose steps are watched; see `UpdateWindow`."""
-        window = UpdateWindow(traced=traced)
+    def window(self, *, traced: bool = False, held: bool = False) -> UpdateWindow:
+        """Open a window for one more optimizer whose steps are watched; see `UpdateWindow`.
+
+        ``held`` says that its parameters hold gradients already, of nobody knows what.
+        """
+        window = UpdateWindow(traced=traced, last=(self.sink.stranger,) if held else ())
         self._log.note(WindowOpened(window))
         return window
 
@@ -181,10 +185,11 @@ class Observed:
         """Keep the state of everything tracked, and what was drawn up to here.
 
         A state that changed without a step, as where the best weights are loaded back, is kept
-        too: it descends from the checkpoint before it. Where nothing changed nothing is done.
+        too: it descends from the checkpoint before it. Where nothing changed, and before the first
+        step, nothing is done.
 
         Raises:
-            RunError: no step was done yet, or an earlier checkpoint failed.
+            RunError: an earlier checkpoint failed.
             RecordingError: what was drawn could not be written down; nothing was kept.
             RunStoppedError: a record of the run is to be forgotten.
         """
@@ -193,12 +198,7 @@ class Observed:
                 f"run {self.id} cannot go on: a checkpoint failed, and what was drawn is not kept",
                 hint=f"go on from its last checkpoint: observe(…, resume={self.id!r})",
             )
-        if not self.step:
-            raise RunError(
-                f"run {self.id} has done no optimizer step yet",
-                hint="keep one after a step of the optimizer that was given to observe",
-            )
-        if not self._in_first(self._is_due):
+        if not self.step or not self._in_first(self._is_due):
             return
         self._broken = True
         self._log.note(Paused())
@@ -257,7 +257,13 @@ class Observed:
         replayer.unknown, replayer.bounds = 0, BitMap()
         return part
 
+    def before_state(self, prepare: Callable[[], object]) -> None:
+        """Do something each time before the state is looked at."""
+        self._preparations.append(prepare)
+
     def _state(self) -> dict[str, object]:
+        for prepare in self._preparations:
+            prepare()
         return {name: thing.state_dict() for name, thing in self._tracked.items()}
 
     def _lap(self, visits: File | None) -> Lap:

@@ -114,14 +114,14 @@ class UpdateWindow:
     """What happened since the last update of one optimizer.
 
     ``traced`` windows are told of gradients. Any other takes the loop's word: an update learned
-    from what was drawn since the one before.
+    from what was drawn since the one before. ``last`` is what gradients are of that are there.
     """
 
-    def __init__(self, *, traced: bool = False) -> None:
+    def __init__(self, *, traced: bool = False, last: Sequence[DrawnBatch] = ()) -> None:
         self._traced = traced
         self._drawn: list[DrawnBatch] = []
         self._lost: list[DrawnBatch] = []
-        self._last: Sequence[DrawnBatch] = ()
+        self._last = last
         self._unsure = False
         self._closed = NO_PASS
         self._discardable = False
@@ -216,6 +216,9 @@ class UpdateWindow:
 
     def _leave_to_others(self) -> None:
         """Forget what flowed for other optimizers alone, where something flowed for this one."""
+        for batch, passes in [*self._flowed.items()]:
+            if batch is batch.sink.stranger and not passes & self._collected:
+                del self._flowed[batch]
         others = self._elsewhere - self._collected
         if not others:
             return

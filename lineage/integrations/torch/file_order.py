@@ -178,7 +178,7 @@ def _items(dataset: Any, rows: Sequence[int], *, together: bool) -> Sequence[Any
     """
     several = getattr(dataset, "__getitems__", None)
     try:
-        with _randomness_kept():
+        with _randomness_kept(dataset):
             if several is not None:
                 return [several([row])[0] for row in rows]
             return [dataset[[row] if together else row] for row in rows]
@@ -230,12 +230,29 @@ def _tell_apart(version: Version, names: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _randomness_kept() -> Iterator[None]:
-    """Leave the generators as they were: reading an item may draw from them."""
+def _randomness_kept(dataset: Any) -> Iterator[None]:
+    """Leave generators as they were, also those that a dataset holds: reading items draws."""
     plain, arrays = random.getstate(), np.random.get_state()
+    own = [_restoring(each) for each in getattr(dataset, "__dict__", {}).values()]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         random.setstate(plain)
         np.random.set_state(arrays)
+        for restore in own:
+            restore()
+
+
+def _restoring(thing: Any) -> Callable[[], object]:
+    """Return what brings a generator back to where it is now; nothing for anything else."""
+    match thing:
+        case np.random.Generator():
+            return partial(setattr, thing.bit_generator, "state", thing.bit_generator.state)
+        case np.random.RandomState():
+            return partial(thing.set_state, thing.get_state())
+        case torch.Generator():
+            return partial(thing.set_state, thing.get_state())
+        case random.Random():
+            return partial(thing.setstate, thing.getstate())
+    return lambda: None

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lineage.integrations.torch.tracked_tensor import TrackedTensor, backward_pass, batches_in
+from lineage.integrations.torch.untraced import untraced
 from lineage.training.events import GradientFlowed, GradientsCollected, Updated
 from lineage.training.observed import Observed
 from lineage.training.update_window import BY_HAND, Gradients
@@ -31,8 +32,9 @@ class _Hooks:
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
         self._run = run
-        self._window = run.window(traced=True)
         self._optimizer = optimizer
+        held = any(not _is_nothing(each.grad) for each in self._parameters())
+        self._window = run.window(traced=True, held=held)
         self._hooked: set[Tensor] = set()
         self._looked_at: set[Tensor] = set()
         self._hooks = ExitStack()
@@ -73,6 +75,7 @@ class _Hooks:
                 self._looked_at.add(each)
                 self._hooks.callback(each.register_hook(self._coming).remove)
 
+    @untraced
     def _collected(self, parameter: Tensor) -> None:
         """Take in that a gradient was left with a parameter: the first of a pass counts."""
         backward = backward_pass()
@@ -98,6 +101,7 @@ class _Hooks:
             self._looking = True
             self._hook_parameters()
 
+    @untraced
     def _coming(self, _gradient: Tensor) -> None:
         """Look at what the parameters hold before the first gradient of a backward pass comes."""
         backward = backward_pass()
@@ -136,6 +140,7 @@ class _Hooks:
         self._run.note(GradientsCollected(self._window, BY_HAND, Gradients.EMPTY))
         return Gradients.KEPT
 
+    @untraced
     def _stepping(self, _optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Take in that a step begins; one that extends another begins a second inside it."""
         if not self._depth:
@@ -144,11 +149,12 @@ class _Hooks:
             self._found = self._held_now()
         self._depth += 1
 
+    @untraced
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
         if self._depth:
             return
-        held = Gradients.KEPT if self._within else self._found
+        held = self._held_now() if self._within else self._found
         self._pass, self._within = None, False
         self._run.update(Updated(self._window, backward_pass(), held))
         self._hook_parameters()

@@ -51,6 +51,11 @@ def naming(
         if found.key is not None:
             return partial(_by_key, itemgetter(found.key), width), locator.ids
         return found.names, locator.rows
+    if len(record) != len(loader.dataset):  # type: ignore[arg-type]
+        raise ProgramError(
+            f"{len(record)} ids are given for the {len(loader.dataset)} items of a loader",  # type: ignore[arg-type]
+            hint="give a list with what names the record of each item",
+        )
     places = [locator.ids(_listed(each, width)).tolist() for each in record]
     return partial(_by_place, places), _as_positions
 
@@ -64,7 +69,8 @@ def _by_key(
         names = [_named(name, sample) for sample in samples if sample is not None]
     if _PLAIN.issuperset(map(type, names)):
         return names
-    return [each for found in names for each in _listed(plain_values(found), width)]
+    # A sample that lists no record at all does not say whose it is.
+    return [each for found in names for each in _listed(plain_values(found), width) or [None]]
 
 
 def _named(name: Callable[[Any], object], sample: Any) -> object:

@@ -6,29 +6,36 @@ from records that nobody knows, and is told so: its lineage is incomplete.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from lineage.integrations.torch.tracked_tensor import TrackedTensor, tensors_of, track
+from lineage.integrations.torch.tracked_tensor import (
+    OPEN,
+    TrackedTensor,
+    release_buffers,
+    tensors_of,
+    track,
+)
+from lineage.integrations.torch.untraced import set_apart
 from lineage.training.observed import Observed
-
-_OPEN: list[Observed] = []
-"""The runs that are being watched in this process."""
 
 _next = _BaseDataLoaderIter.__next__
 
 
 @contextmanager
 def strangers_told(run: Observed) -> Iterator[None]:
-    """Tell a run when it learns from batches of loaders that are not watched."""
-    _OPEN.append(run)
+    """Tell a run when it learns from batches that are not its own."""
+    set_apart()
+    run.before_state(partial(release_buffers, run.sink))
+    OPEN.append(run.sink)
     _BaseDataLoaderIter.__next__ = _next_told  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        _OPEN.remove(run)
-        if not _OPEN:
+        OPEN.remove(run.sink)
+        if not OPEN:
             _BaseDataLoaderIter.__next__ = _next  # type: ignore[method-assign]
 
 
@@ -37,5 +44,5 @@ def _next_told(loads: Any) -> Any:
     batch = _next(loads)
     tensors = tensors_of(batch)
     if not any(type(each) is TrackedTensor for each in tensors):
-        track(tensors, *(run.sink.stranger for run in _OPEN))
+        track(tensors, *(sink.stranger for sink in OPEN))
     return batch

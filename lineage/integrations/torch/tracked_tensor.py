@@ -9,13 +9,18 @@ matter how a loop fetches, keeps or mixes its batches.
 import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lineage.integrations.torch.untraced import untraced
 from lineage.training.events import GradientFlowed, TrackLost
 from lineage.training.update_window import DrawnBatch, EventSink
+
+OPEN: list[EventSink] = []
+"""Where the runs are told of events that are watched in this process."""
 
 MOST_BATCHES = 256
 """Of a tensor that is made of more batches than these nobody knows which."""
@@ -60,13 +65,12 @@ class TrackedTensor(Tensor):
     _origin: Origin
 
     @classmethod
+    @untraced
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of torch as if these were plain tensors, and follow what comes out."""
         with as_plain():
             result = func(*args, **kwargs) if kwargs else func(*args)
-            # What is being compiled is followed no further: the loop drew its batches all the same.
-            if not torch.compiler.is_compiling():
-                _follow(func, result, args, kwargs or {})
+            _follow(func, result, args, kwargs or {})
         return result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -90,6 +94,14 @@ def track(tensors: Iterable[Tensor], *batches: DrawnBatch) -> None:
         if type(each) in (Tensor, TrackedTensor):
             with as_plain():
                 _mark(each, Origin(batches, each.dim() < 2))
+
+
+def release_buffers(sink: EventSink) -> None:
+    """Let buffers that a loop made of its batches be plain state, which a checkpoint keeps."""
+    for module in (each for each in sink.tracked() if isinstance(each, nn.Module)):
+        for buffer in module.buffers():
+            if type(buffer) is TrackedTensor:
+                buffer.__class__ = Tensor  # type: ignore[assignment]
 
 
 def batches_in(batch: Any) -> dict[DrawnBatch, None]:
@@ -168,8 +180,9 @@ def _follow_tensor(func: Any, tensor: Tensor, args: Any, kwargs: Mapping[str, An
     elif (given := _written(tensor, args, kwargs)) is None:
         _mark(tensor, origin)
     elif not _is_state(tensor, origin.batches[0].sink):
-        _mark(tensor, origin)
         written = _origin(func, tensor, *given)
+        anew = func is Tensor.copy_ and bool(written.batches)
+        _mark(tensor, written if anew else origin)
         if written.batches:
             _mark_memory(tensor, written)
 
@@ -213,14 +226,20 @@ def _is_state(tensor: Tensor, sink: EventSink) -> bool:
 
 def _report(tensor: Tensor, batches: tuple[DrawnBatch, ...]) -> None:
     """Note when a gradient flows back through what was computed from batches."""
-
-    def flowed(_gradients: tuple[Tensor, ...]) -> None:
-        backward = backward_pass()
-        for batch in batches:
-            batch.sink.note(GradientFlowed(batch, backward))
-
     assert tensor.grad_fn is not None
-    tensor.grad_fn.register_prehook(flowed)
+    tensor.grad_fn.register_prehook(partial(_flowed, batches))
+
+
+@untraced
+def _flowed(batches: tuple[DrawnBatch, ...], _gradients: tuple[Tensor, ...]) -> None:
+    backward = backward_pass()
+    for batch in batches:
+        batch.sink.note(GradientFlowed(batch, backward))
+    if len(OPEN) != 1 or batches[0].sink is not OPEN[0]:
+        for sink in OPEN:
+            # Another run's batch is one that this one does not know.
+            if any(batch.sink is not sink for batch in batches):
+                sink.note(GradientFlowed(sink.stranger, backward))
 
 
 def _origin(func: Any, result: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Origin:

@@ -11,6 +11,7 @@ import lineage
 import unlearn
 from lineage.store import Store
 from lineage.training.program import load_program
+from tests.lineage.integrations.row_loop import RECORDS, Loop
 
 
 @pytest.fixture
@@ -62,3 +63,13 @@ def assert_replays_as_its_twin(
         assert found.model_digest == found.twin_digest != before.digest
 
     return check
+
+
+@pytest.fixture
+def loop(store: Store, tmp_path: Path) -> Loop:
+    """A loop over twelve registered rows."""
+    file = tmp_path / "rows.csv"
+    rows = [f"r{n:02d},{n / 7},{float(n % 2)}" for n in range(RECORDS)]
+    file.write_text("\n".join(["rid,x,y", *rows]) + "\n")
+    lineage.add_dataset(store, "rows", file, id_columns=("rid",))
+    return Loop(store)

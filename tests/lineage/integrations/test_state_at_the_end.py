@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 import lineage
-from lineage.errors import RunError, RunStoppedError
+from lineage.errors import RunStoppedError
 from lineage.integrations.torch import observe, restore
 from lineage.provenance.listing import run as shown
 from lineage.provenance.trace import trace
@@ -210,9 +210,7 @@ def test_weights_that_are_edited_before_the_first_step_are_part_of_its_segment(
     store: Any, watching: Any, workshop: Any, model: nn.Module, epoch: Any
 ) -> None:
     with watching() as run:
-        with pytest.raises(RunError, match="has done no optimizer step yet") as found:
-            run.checkpoint()
-        assert "given to observe" in found.value.hint
+        run.checkpoint()
         with torch.no_grad():
             model[0].weight.fill_(2)
         epoch(run)

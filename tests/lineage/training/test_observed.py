@@ -187,9 +187,14 @@ def test_an_unknown_record_that_is_let_pass_leaves_no_answer_complete(
     assert plan.claim_possible == "none"
 
 
-def test_a_checkpoint_comes_after_a_step(watching: Any) -> None:
-    error = refused(RunError, "has done no optimizer step yet", watching(), Observed.checkpoint)
-    assert "given to observe" in error.hint
+def test_a_checkpoint_before_the_first_step_keeps_nothing(
+    store: Any, watching: Any, workshop: Any
+) -> None:
+    with watching() as run:
+        run.checkpoint()
+        live(run)
+    (kept,) = workshop.rows_of(store, tables.Checkpoint)
+    assert kept.step == len(ORDER)
 
 
 def no_batch(run: Observed) -> None:
