@@ -1,107 +1,26 @@
 """Watching a loop, without any framework: what is kept, what is refused, what is left behind."""
 
 import sys
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import lineage
 from lineage.errors import (
     FencedError,
-    LineageError,
     ProgramError,
     RunError,
     RunStoppedError,
-    UnknownRecordError,
 )
-from lineage.provenance.batch import batch_at
-from lineage.training.events import GradientFlowed, GradientsCollected, TrackLost, Updated
+from lineage.training.events import Updated
 from lineage.training.execute import execute
-from lineage.training.observed import Observed, Watch
-from lineage.training.recording import bounds_of, open_recording
-from lineage.training.update_window import Gradients
-from lineage.training.watching import INTERACTIVE, observe, restore
+from lineage.training.observed import Observed
+from lineage.training.recording import open_recording
+from lineage.training.watching import INTERACTIVE, restore
 from storage.catalogue import tables
-from unlearn.plan.planner import make_plan
+from tests.lineage.training.watched_loops import ORDER, Count, died, live, refused, steps_of
 from unlearn.request.lifecycle import accept
-
-ORDER = [[3, 1], [0, 2, 7], [5], [3, 6]]
-
-
-class Count:
-    """The smallest thing that has a state."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"value": self.value}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.value = state["value"]
-
-
-@pytest.fixture
-def people(store: Any, tally: Any, workshop: Any) -> Any:
-    """Twelve records of four people."""
-    return tally.register(store, rows=workshop.people(4, 3))
-
-
-@pytest.fixture
-def watching(store: Any, people: Any) -> Callable[..., Any]:
-    """Watches a loop that trains model ``m`` by counting."""
-
-    def watched(count: Count | None = None, resume: str | None = None, **how: Any) -> Any:
-        tracked = {"count": count or Count()}
-        return observe(store, "people", "m", tracked, Watch(**how), resume)
-
-    return watched
-
-
-def step(run: Observed, rows: list[int] | None = None, ids: list[Any] | None = None) -> None:
-    """One step on some records, by their row or their id."""
-    found = run.locator.rows(rows) if ids is None else run.locator.ids(ids)
-    window = run.window()
-    run.draw(run.identify(found))
-    run.update(Updated(window))
-
-
-def live(run: Observed, keep: tuple[int, ...] = (), order: list[list[int]] = ORDER) -> None:
-    """Steps through an order, with checkpoints after some of them."""
-    for rows in order[run.step :]:
-        step(run, rows)
-        if run.step in keep:
-            run.checkpoint()
-
-
-def died(watched: Any, error: BaseException, keep: tuple[int, ...] = (2,)) -> str:
-    """A run that ended by an error after three steps; its id."""
-
-    def act(run: Observed) -> str:
-        live(run, keep, ORDER[:3])
-        begun.append(run.id)
-        raise error
-
-    begun: list[str] = []
-    with pytest.raises(type(error)), watched as run:
-        act(run)
-    return begun[0]
-
-
-def steps_of(store: Any, record: int) -> set[int]:
-    answer = lineage.who_saw(store, "record", f"record-{record:04d}")
-    return {step for steps in answer.steps.values() for step in steps}
-
-
-def refused(kind: type[LineageError], match: str, watched: Any, act: Any) -> LineageError:
-    """The error by which something in the block ends."""
-    with pytest.raises(kind, match=match) as found, watched as run:
-        act(run)
-    assert found.value.hint
-    return found.value
 
 
 def test_what_was_watched_is_known_to_the_step_and_published(
@@ -148,43 +67,6 @@ def test_the_order_inside_batches_is_kept_where_that_is_asked_for(
     assert recording.batches.size.tolist() == [2, 3, 1, 2]
     if ordered:
         assert recording.between(0, 4).tolist() == [row for rows in ORDER for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("ids", "sentence"),
-    [
-        (["record-0001", "Erika Mustermann"], "record 1 of batch 1 is not in dataset 'people'"),
-        ([None, "record-0001"], "record 0 of batch 1 does not say its id"),
-    ],
-)
-def test_an_unknown_record_stops_training_and_is_named_by_its_place(
-    store: Any, watching: Any, ids: list[Any], sentence: str
-) -> None:
-    def act(run: Observed) -> None:
-        step(run, [1])
-        step(run, ids=ids)
-
-    error = refused(UnknownRecordError, sentence, watching(), act)
-    assert error.fields == {"batch": 1, "row": 0 if ids[0] is None else 1}
-    assert "Erika" not in f"{error} {error.hint}"
-    assert "expunge dataset add" in error.hint
-
-
-def test_an_unknown_record_that_is_let_pass_leaves_no_answer_complete(
-    store: Any, watching: Any, workshop: Any
-) -> None:
-    with watching(on_unknown="record") as run:
-        step(run, ids=["record-0001", "nobody", None])
-        run.checkpoint()
-        step(run, ids=["nobody"])
-    (row,) = workshop.rows_of(store, tables.RunRecording)
-    assert row.unknown == 3
-    for record, steps in (("record-0001", (0,)), ("record-0002", None)):
-        answer = lineage.who_saw(store, "record", record)
-        assert (answer.complete, answer.incomplete) == (False, (run.id,))
-        assert answer.steps.get(run.id) == steps
-    _, plan = make_plan(store, [accept(store, "record", ["record-0001"]).id])
-    assert plan.claim_possible == "none"
 
 
 def test_a_checkpoint_before_the_first_step_keeps_nothing(
@@ -345,39 +227,3 @@ def test_the_program_of_a_loop_is_its_script(
     assert (typed.ref, typed.files) == (INTERACTIVE, {})
     commands = {tuple(each.command) for each in workshop.rows_of(store, tables.ObservedRun)}
     assert commands == {(sys.executable, *sys.orig_argv[1:]), ("make", "model")}
-
-
-def test_a_step_whose_batches_are_an_upper_bound_says_so_wherever_it_is_named(
-    store: Any, watching: Any
-) -> None:
-    with watching() as run:
-        window = run.window(traced=True)
-        for number, rows in enumerate(ORDER):
-            batch = run.identify(run.locator.rows(rows))
-            run.draw(batch)
-            if number != 2:
-                run.note(GradientFlowed(batch, number))
-                run.note(GradientsCollected(window, number, Gradients.EMPTY))
-            run.update(Updated(window, held=Gradients.KEPT))
-            if number == 1:
-                run.checkpoint()
-    assert [batch_at(store, run.id, step).bound for step in range(4)] == [False, False, True, False]
-    for record, bounds in ((5, {run.id: (2,)}), (3, {}), (9, {})):
-        answer = lineage.who_saw(store, "record", f"record-{record:04d}")
-        assert answer.complete
-        assert answer.bounds == bounds
-
-
-def test_doubts_of_each_checkpoint_are_kept_together(
-    store: Any, watching: Any, workshop: Any
-) -> None:
-    with watching() as run:
-        window = run.window(traced=True)
-        for rows in ORDER:
-            run.draw(run.identify(run.locator.rows(rows)))
-            run.note(TrackLost())
-            run.update(Updated(window, held=Gradients.KEPT))
-            run.checkpoint()
-    (row,) = workshop.rows_of(store, tables.RunRecording)
-    assert (set(bounds_of(row)), row.unknown) == ({0, 1, 2, 3}, 4)
-    assert not lineage.who_saw(store, "record", "record-0003").complete

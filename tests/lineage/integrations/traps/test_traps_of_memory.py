@@ -1,8 +1,8 @@
 """However long a loop keeps its batches, who_saw names the steps that learned from each record."""
 
 import copy
-import pickle
 from collections import deque
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -73,7 +73,7 @@ def test_features_that_a_frozen_network_made_know_their_batches(trial: Any) -> N
     [
         lambda x: torch.from_numpy(x.numpy().copy()),
         lambda x: torch.tensor(x.tolist()),
-        lambda x: pickle.loads(pickle.dumps(x)),
+        lambda x: ForkingPickler.loads(bytes(ForkingPickler.dumps(x))),
     ],
     ids=["numpy", "list", "pickle"],
 )
