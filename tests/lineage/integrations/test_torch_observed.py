@@ -128,11 +128,11 @@ def items(xs: Any = XS, **more: Any) -> list[dict[str, Any]]:
         (TensorDataset(torch.ones(7)), "has 7 items, and the registered one 12 records"),
         (Subset(TensorDataset(torch.ones(7)), [0]), "has 7 items, and the registered one 12"),
         (Stream(), "the items of a stream have no numbers to tell records by"),
-        (TensorDataset(torch.ones(12)), "its items share no telling column with it"),
+        (TensorDataset(torch.ones(12)), "no columns that both have tell its records apart"),
         (Together(), "cannot be fetched one by one to compare them"),
         (items(), "item 1 of the loader's dataset has another 'x' than that row of dataset"),
         ([{"person": "person-00"}] * RECORDS, "item 1 of the loader's dataset has another 'per"),
-        ([{"y": 1.0}] * RECORDS, "its items share no telling column with it"),
+        ([{"y": 1.0}] * RECORDS, "no columns that both have tell its records apart"),
         (
             ConcatDataset([Subset(items(), range(5)), Subset(items(), range(5, 12))]),
             "joins parts of several datasets, whose rows are not one file",
@@ -191,7 +191,7 @@ def test_comparing_items_leaves_random_numbers_as_they_were(workshop: Any, watch
         ([torch.ones(5, 1)], "was given a list, which is no DataLoader of torch"),
         (
             DataLoader(range(RECORDS), batch_size=5, collate_fn=list),
-            "holds no tensor that could carry its records",
+            "holds no tensor that carries its records",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from lineage.integrations import transformers as shell
 from tests.lineage.loops.harness import Env, error
 from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import IDS, Items, Sample, Stream
-from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, REFUSED, ROW, UNKNOWN, shape
+from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, REFUSED, ROW, shape
 
 BOTH = (0, 2)
 
@@ -175,7 +175,7 @@ def streamed_table_listed(env: Env) -> None:
     _trains(env, _hub(env).to_iterable_dataset(), list(IDS), max_steps=5)
 
 
-@shape("leaves the key with the records out of what its model is called with", allowed=UNKNOWN)
+@shape("computes its loss by a function of its own, of some of the inputs")
 def own_loss(env: Env) -> None:
     class Own(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
