@@ -5,6 +5,7 @@ may know of a dataset beforehand is nominal, so the same function trains with an
 records and nothing else changes.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import tee
 from typing import Any
@@ -68,6 +69,7 @@ class Run:
         self.tracked: dict[str, Stateful] = {}
         self.predict: Predictor | None = None
         self.generators: set[str] = set()
+        self._process = os.getpid()  # what is forked has a copy, which trains nothing
         self._spec = spec
         self._inputs = inputs
         self._schedule = schedule
@@ -134,10 +136,8 @@ class Run:
             if not self._start or (self.step == 0 and name not in self._spec.restore):
                 continue
             if name not in self._start:
-                raise ProgramError(
-                    f"the checkpoint this run starts from holds no {name!r}",
-                    hint="track the same names as the program that wrote it",
-                )
+                hint = "track the same names as the program that wrote it"
+                raise ProgramError(f"the checkpoint it starts from holds no {name!r}", hint=hint)
             thing.load_state_dict(self._start[name])
 
     def predictor(self, function: Predictor) -> None:
@@ -250,7 +250,7 @@ class Run:
                 hint="train it for an epoch or more: --dataset NAME --epochs N",
             )
         self._scheduled(handle)
-        if self._began:
+        if self._began or os.getpid() != self._process:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
         schedule = self._arranged
         self._began = True

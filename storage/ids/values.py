@@ -24,6 +24,11 @@ def texts_of(values: Any, columns: Sequence[IdColumn]) -> list[str | None]:
     Raises:
         InvalidInputError: a value may have lost digits, or names nothing; its number is given.
     """
+    if hasattr(values, "iloc") and hasattr(values, "columns"):
+        raise InvalidInputError(
+            "a table is given where ids are wanted",
+            hint="give its column of ids, or a tuple a row where several columns name a record",
+        )
     texts = []
     for number, value in enumerate(plain_values(values), 1):
         try:

@@ -39,7 +39,9 @@ def as_declared(
     for column in columns:
         given, ids = batch.column(column.name), column.name in identity
         if pt.is_dictionary(given.type):
-            given = given.dictionary_decode()
+            view = pt.is_string_view(given.type.value_type)  # which Arrow cannot take from
+            labels = given.dictionary.cast(pa.string()) if view else given.dictionary
+            given = labels.take(given.indices)
         try:
             if source.is_csv:
                 made = _from_text(column, given)

@@ -76,7 +76,9 @@ class Witness:
         self.shown: dict[str, set[int]] = defaultdict(set)
 
     def show(self, step: int, numbers: torch.Tensor) -> None:
-        for number in numbers.tolist():
+        with torch._C.DisableTorchFunctionSubclass():  # who looks on takes nothing out of torch
+            shown = numbers.tolist()
+        for number in shown:
             self.shown[f"record-{number:04d}"].add(step)
 
 
