@@ -89,11 +89,21 @@ class TrackedTensor(Tensor):
 
 
 def track(tensors: Iterable[Tensor], *batches: DrawnBatch) -> None:
-    """Let tensors carry the identity of what they are made of, in place of any other."""
+    """Let tensors carry the identity of what they are made of, in place of any other.
+
+    One that a dataset hands out itself, in several batches, is known as part of the newest alone.
+    """
     for each in tensors:
         if type(each) in (Tensor, TrackedTensor):
             with as_plain():
-                _mark(each, Origin(batches, each.dim() < 2))
+                known = each._origin.batches if type(each) is TrackedTensor else batches
+                same = len(known) == len(batches) and all(
+                    one.records.tolist() == other.records.tolist()
+                    for one, other in zip(known, batches, strict=True)
+                    if one is not other
+                )
+                made = batches if same else tuple(batch.part for batch in batches)
+                _mark(each, Origin(made, each.dim() < 2))
 
 
 def release_buffers(sink: EventSink) -> None:
