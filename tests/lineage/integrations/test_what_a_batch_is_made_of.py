@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ import lineage
 from lineage.errors import ProgramError, UnknownRecordError
 from lineage.integrations.torch import observe
 from lineage.integrations.torch.tracked_loader import tracked
+from storage.errors import InvalidInputError
 from tests.lineage.integrations.row_loop import RECORDS, Items, Loop, Sample
 
 BY_VIEW: dict[str, Callable[[Tensor, Tensor], object]] = {
@@ -202,3 +204,26 @@ def test_a_list_of_ids_has_one_for_each_item(loop: Loop) -> None:
     loader = DataLoader(Items(), batch_size=3)
     with pytest.raises(ProgramError, match="1 ids are given for the 12"), loop.observe() as run:
         tracked(loader, run._run, ["r00"])
+
+
+def test_tensors_that_a_dataset_hands_out_in_several_batches_make_a_bound(loop: Loop) -> None:
+    samples = [Items()[number] for number in range(3)]
+    lists = [[0, 1], [1, 2]]
+    loader: DataLoader[Any] = DataLoader(samples, batch_sampler=lists, collate_fn=list)  # type: ignore[arg-type]
+    with loop.observe() as run:
+        for batch in reversed([*run.watch(loader, record="rid")]):
+            loop.learn({name: [each[name] for each in batch] for name in ("rid",)} | stacked(batch))
+    for step, really in enumerate(loop.truth):
+        told = lineage.batch_at(loop.store, run.id, step)
+        assert told.bound
+        assert {each.id for each in told.records} >= {*really}
+
+
+def stacked(batch: list[Sample]) -> dict[str, Tensor]:
+    return {name: torch.stack([each[name] for each in batch]) for name in ("x", "y")}
+
+
+def test_a_table_is_not_a_list_of_ids(loop: Loop) -> None:
+    table = pd.DataFrame({"rid": ["r00"]})
+    with pytest.raises(InvalidInputError, match="a table is given where ids are wanted"):
+        lineage.holds(loop.store, "rows", table)
