@@ -3,8 +3,8 @@
 import queue
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, cycle, islice
+from threading import Thread
 from typing import Any
 
 import torch
@@ -213,14 +213,18 @@ def threads(batches: Any, size: int) -> Iterator[Batch]:
         try:
             for batch in batches:
                 filled.put(batch)
-        finally:
             filled.put(None)
+        except BaseException as error:
+            filled.put(error)
 
-    with ThreadPoolExecutor(1) as pool:
-        filling = pool.submit(fill)
-        while (batch := filled.get()) is not None:
-            yield batch
-        filling.result()
+    # No pool: a worker process that a pool's thread forks ends with 1, whatever it did.
+    filling = Thread(target=fill)
+    filling.start()
+    while (batch := filled.get()) is not None:
+        if isinstance(batch, BaseException):
+            raise batch
+        yield batch
+    filling.join()
 
 
 @shape("has a thread that fills a queue", allowed=TOLD)
