@@ -158,7 +158,7 @@ COMMON: dict[str, set[str]] = {
     "dataset": DATASETS.keys() - {"parts put together"},
     "loader": {"torch's", "a class that changes nothing"},
     "wrapper": {"nothing", "enumerate", "zip", "cycle", "a bar"},
-    "update": {"each batch", "two batches", "two losses", "set to zero", "assigned", "clipped"},
+    "update": {"each batch", "two batches", "two losses", "clipped"},
     "optimizer": {"SGD", "another SGD", "Adam"},
 }
 """The parts with which a loop must be told exactly."""
