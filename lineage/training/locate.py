@@ -62,8 +62,8 @@ class Locator:
         Raises:
             ProgramError: rows are no integers.
         """
-        try:  # which takes a third of the time that NumPy takes for integers one by one
-            numbers = np.frombuffer(struct.pack(f"{len(rows)}q", *rows), np.int64)
+        try:
+            numbers = _packed(rows)
         except (struct.error, TypeError):
             raise ProgramError(
                 "the sampler of the loader does not number the items of its dataset",
@@ -128,13 +128,10 @@ class _KnownNumbers:
 
     def find(self, ids: Sequence[Any], find: Find) -> Positions:
         """Return the positions of numbers, which are found once."""
-        try:
-            numbers = np.array(ids, np.int64)
-        except OverflowError:
+        largest = max(ids)
+        if largest >= MOST_KNOWN or min(ids) < 0:
             return find(ids)
-        largest = int(numbers.view(np.uint64).max())  # where a negative number is a large one
-        if largest >= MOST_KNOWN:
-            return find(ids)
+        numbers = _packed(ids)
         if largest >= len(self._places):
             room = np.full(2 * (largest + 1) - len(self._places), UNKNOWN)
             self._places = np.concatenate((self._places, room))
@@ -142,3 +139,8 @@ class _KnownNumbers:
         if found.min() < 0:
             self._places[numbers] = found = find(ids)
         return found
+
+
+def _packed(numbers: Sequence[int]) -> Positions:
+    """Return an array of integers, in a third of the time that NumPy takes for them one by one."""
+    return np.frombuffer(struct.pack(f"{len(numbers)}q", *numbers), np.int64)

@@ -123,12 +123,13 @@ class Stream(_Wrapped, IterableDataset[_Fetched]):
 
 def _holds_fewer(batch: Any, samples: Sequence[Any]) -> bool:
     """Return True if a batch may lack some of its samples: no part of it has room for all."""
+    enough = len(samples)
     with as_plain():
-        if any(each.dim() and len(each) >= len(samples) for each in tensors_of(batch)):
-            return False
+        for each in tensors_of(batch):
+            if each.dim() and each.shape[0] >= enough:
+                return False
     # None holds nothing of any record.
-    count = sum(sample is not None for sample in samples)
-    return _longest(batch) < count
+    return _longest(batch) < sum(sample is not None for sample in samples)
 
 
 def _longest(batch: Any) -> int:

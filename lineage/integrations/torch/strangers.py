@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from lineage.integrations.torch.batch_with_positions import Collate
 from lineage.integrations.torch.tracked_tensor import (
     OPEN,
     TrackedTensor,
@@ -42,7 +43,8 @@ def strangers_told(run: Observed) -> Iterator[None]:
 def _next_told(loads: Any) -> Any:
     """Return the next batch of any loader of torch; one that is not watched is a stranger."""
     batch = _next(loads)
-    tensors = tensors_of(batch)
-    if not any(type(each) is TrackedTensor for each in tensors):
-        track(tensors, *(sink.stranger for sink in OPEN))
+    if type(loads._collate_fn) is not Collate:
+        tensors = tensors_of(batch)
+        if not any(type(each) is TrackedTensor for each in tensors):
+            track(tensors, *(sink.stranger for sink in OPEN))
     return batch

@@ -94,16 +94,21 @@ def track(tensors: Iterable[Tensor], *batches: DrawnBatch) -> None:
     One that a dataset hands out itself, in several batches, is known as part of the newest alone.
     """
     for each in tensors:
-        if type(each) in (Tensor, TrackedTensor):
+        if type(each) is Tensor:
+            _mark(each, Origin(batches, each.dim() < 2))
+        elif type(each) is TrackedTensor:
+            made = batches if _same(each, batches) else tuple(batch.part for batch in batches)
             with as_plain():
-                known = each._origin.batches if type(each) is TrackedTensor else batches
-                same = len(known) == len(batches) and all(
-                    one.records.tolist() == other.records.tolist()
-                    for one, other in zip(known, batches, strict=True)
-                    if one is not other
-                )
-                made = batches if same else tuple(batch.part for batch in batches)
                 _mark(each, Origin(made, each.dim() < 2))
+
+
+def _same(tensor: TrackedTensor, batches: tuple[DrawnBatch, ...]) -> bool:
+    """Return True if a tensor is known to be made of batches of the same records."""
+    known = tensor._origin.batches
+    return len(known) == len(batches) and all(
+        one is other or one.records.tolist() == other.records.tolist()
+        for one, other in zip(known, batches, strict=True)
+    )
 
 
 def release_buffers(sink: EventSink) -> None:
