@@ -45,6 +45,11 @@ def tracked(
             f"watch was given a {type(loader).__name__}, which is no DataLoader of torch",
             hint="watch the DataLoader inside it, and build the rest around what watch() returns",
         )
+    if loader.persistent_workers and loader._iterator is not None:
+        raise ProgramError(
+            "watch was given a DataLoader whose persistent workers run already",
+            hint="watch it before anything loops over it; workers that run cannot be told",
+        )
     names, locate = naming(loader, run, record, order)
     whole = loader.batch_size is None and loader.batch_sampler is None
     wrapped = Stream if isinstance(loader.dataset, IterableDataset) else Items
