@@ -14,7 +14,7 @@ from storage.catalogue.tables import new_id
 from unlearn.claim import Evidence, Statement, Twin, Verdict, decide
 from unlearn.dispatch import journal
 from unlearn.errors import InconclusiveError
-from unlearn.plan.planner import load_plan
+from unlearn.plan.stored import load_plan
 from unlearn.tasks.check import gather, made_versions
 from unlearn.twin.compare import compare
 

@@ -93,7 +93,7 @@ def _made(
 
 
 def _found(store: "Store", plan_id: str) -> tuple[str, "Plan"]:
-    from unlearn.plan.planner import load_plan
+    from unlearn.plan.stored import load_plan
 
     with store.catalogue.read() as session:
         return plan_id, load_plan(session, plan_id)[1]

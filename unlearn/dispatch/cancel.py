@@ -8,7 +8,7 @@ from storage import ledger
 from storage.catalogue import tables
 from storage.processes import is_alive
 from unlearn.errors import PlanError
-from unlearn.plan.planner import load_plan
+from unlearn.plan.stored import load_plan
 
 
 def cancel_plan(store: Store, plan_id: str) -> None:

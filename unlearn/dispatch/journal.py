@@ -18,7 +18,7 @@ from storage.catalogue import tables
 from storage.processes import is_alive, is_local, this_process
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Plan
-from unlearn.plan.planner import load_plan
+from unlearn.plan.stored import load_plan
 
 LEASE = timedelta(hours=12)
 """How long an owner on another host is believed since it last started or finished a task."""

@@ -8,7 +8,8 @@ from lineage.store import Store
 from storage.catalogue import tables
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Plan, Probe
-from unlearn.plan.planner import draft, load_plan
+from unlearn.plan.planner import draft
+from unlearn.plan.stored import load_plan
 
 
 def check_fresh(store: Store, plan_id: str) -> Plan | None:

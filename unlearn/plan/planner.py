@@ -1,8 +1,7 @@
 """Planning: the cheapest exact way to forget, as a frozen plan, which is all that it writes."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
@@ -17,8 +16,6 @@ from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from storage.errors import NotFoundError
-from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Accuracy, Affected, Plan, Task
 from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
@@ -34,6 +31,8 @@ from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
+from unlearn.plan.stored import encoded, leased
+from unlearn.plan.withdrawn import behind, left_out, union
 from unlearn.plan.world import VersionFacts, World, laps_of, world
 from unlearn.policy import Policy, policy_of
 from unlearn.request.reading import forget_sets, open_requests
@@ -99,41 +98,25 @@ def draft(
             _all_forgotten(session),
         )
         wanted = forget_sets(session, list(asked.received))
-    found = impact(store, wanted)
-    fenced = found if asked.gone == wanted else impact(store, asked.gone)
+    found, usable = impact(store, wanted), _usable(store)
+    while True:
+        snapshot = _snapshot(store, found, wanted, asked.gone)
+        work = _work(snapshot, found, usable)
+        with store.catalogue.read() as session:
+            more = behind(snapshot, work.chains, left_out(session, asked.gone))
+        if not more:
+            return _assemble(store, asked, found, snapshot, work, usable, workers, measured)
+        asked = replace(asked, gone=union(asked.gone, more))
+
+
+def _snapshot(store: Store, found: Impact, wanted: Positions, gone: Positions) -> World:
+    """What planning looks at, where ``wanted`` is to be forgotten and ``gone`` is left out."""
+    fenced = found if gone == wanted else impact(store, gone)
     with store.catalogue.read() as session:
         laps = laps_of(session)
-        left = retained_visits(store, session, laps, fenced.segments, asked.gone)
-        stale = _stale(store, session, found, asked.gone)
-        snapshot = world(session, laps, found, left, stale)
-    return _assemble(store, asked, found, snapshot, workers, measured)
-
-
-def load_plan(session: Session, plan_id: str) -> tuple[tables.Plan, Plan]:
-    """A recorded plan: its row and what it says.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    row = session.get(tables.Plan, plan_id)
-    if row is None:
-        raise NotFoundError(f"there is no plan {plan_id}", hint="see `expunge status`")
-    return row, Plan.model_validate(row.body)
-
-
-def decoded(forget: Mapping[str, str]) -> Positions:
-    """A plan's forgotten positions: dataset id → positions."""
-    return {dataset: load_bitmap(base64.b64decode(data)) for dataset, data in forget.items()}
-
-
-def leased(plan: Plan) -> tuple[str, ...]:
-    """The checkpoints a plan needs until it is applied."""
-    restarted = (
-        task.work.restart
-        for task in plan.tasks
-        if task.work.kind == "replay" and (task.work.restart or "").startswith("ckpt-")
-    )
-    return tuple(dict.fromkeys(each for each in restarted if each is not None))
+        left = retained_visits(store, session, laps, fenced.segments, gone)
+        stale = _stale(store, session, found, gone)
+        return world(session, laps, found, left, stale, fenced)
 
 
 @dataclass(frozen=True)
@@ -149,8 +132,11 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is recomputed: chains, the tasks that replay them, and these among all tasks."""
+    """The versions to replace, and what is recomputed for them: chains, the tasks that replay
+    them, and these among all tasks.
+    """
 
+    affected: tuple[VersionFacts, ...]
     chains: tuple[Chain, ...]
     replayed: tuple[Task, ...]
     tasks: tuple[Task, ...]
@@ -161,12 +147,8 @@ class _Work:
         return sum(task.visits for task in self.replayed)
 
 
-def _work(
-    world: World,
-    found: Impact,
-    affected: tuple[VersionFacts, ...],
-    usable: Callable[[str], bool],
-) -> _Work:
+def _work(world: World, found: Impact, usable: Callable[[str], bool]) -> _Work:
+    affected = without_emptied(world, needed(world))
     wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(world)))
     chains = restarts(world, wanted, usable)
     remade = transforms(world, chains)
@@ -178,7 +160,7 @@ def _work(
         *probes(world, chains, made_by, usable),
     )
     tasks = finish(world, found, affected, in_order((*early, *replayed)))
-    return _Work(chains, replayed, tasks)
+    return _Work(affected, chains, replayed, tasks)
 
 
 def _assemble(
@@ -186,15 +168,15 @@ def _assemble(
     asked: _Asked,
     found: Impact,
     snapshot: World,
+    work: _Work,
+    usable: Callable[[str], bool],
     workers: int | None,
     measured: Measure | None,
 ) -> Plan:
-    affected = without_emptied(snapshot, needed(snapshot))
+    affected = work.affected
     accuracy = measured(snapshot, affected) if measured else {}
     workers = workers or asked.policy.workers
     with store.catalogue.read() as session:
-        usable = _usable(store, session)
-        work = _work(snapshot, found, affected, usable)
         duration = round(timetable(work.tasks, workers).duration, 3)
         full_visits, full_seconds = full_retrain(snapshot, affected)
         late = adaptive(session, asked.received, affected)
@@ -202,7 +184,7 @@ def _assemble(
         return Plan(
             requests=tuple(asked.received),
             graph_revision=asked.revision,
-            forget=_encoded(asked.gone),
+            forget=encoded(asked.gone),
             records=sum(map(len, found.closure.forgotten.values())),
             affected=_affected(found, snapshot),
             total_checkpoints=sum(each.kept for each in snapshot.checkpoints.values()),
@@ -237,25 +219,20 @@ def _affected(found: Impact, snapshot: World) -> Affected:
     )
 
 
-def _encoded(positions: Positions) -> dict[str, str]:
-    return {
-        dataset: base64.b64encode(dump_bitmap(positions[dataset])).decode()
-        for dataset in sorted(positions)
-    }
-
-
 def _all_forgotten(session: Session) -> Positions:
     """Every position that any request names which was not cancelled."""
     found = {each: forgotten(session, each) for each in session.scalars(select(tables.Dataset.id))}
     return {dataset: positions for dataset, positions in found.items() if positions}
 
 
-def _usable(store: Store, session: Session) -> Callable[[str], bool]:
-    """Whether a checkpoint's bytes are there and sound."""
+def _usable(store: Store) -> Callable[[str], bool]:
+    """Whether a checkpoint's bytes are there and sound; each is read once."""
 
     @cache
     def usable(checkpoint_id: str) -> bool:
-        return store.objects.verify(session.get_one(tables.Checkpoint, checkpoint_id).object)
+        with store.catalogue.read() as session:
+            blob = session.get_one(tables.Checkpoint, checkpoint_id).object
+        return store.objects.verify(blob)
 
     return usable
 

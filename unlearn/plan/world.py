@@ -3,7 +3,7 @@
 The passes are pure functions of this snapshot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,8 +22,10 @@ class CheckpointFacts:
 
     ``given`` are the checkpoints of models that its run reads beside that. ``visits`` are those of
     the segment without the forgotten records; ``seconds`` as recorded.
-    ``kept`` says that nobody purged it, not that its bytes are sound. Of a watched loop, states
-    that changed without a step are told apart by their ``edition``.
+    ``kept`` says that nobody purged it, not that its bytes are sound. ``barred`` ones descend from
+    records that the plan leaves out, of its own requests (``tainted``) or of others: no replay may
+    begin with them. Of a watched loop, states that changed without a step are told apart by their
+    ``edition``.
     """
 
     id: str
@@ -38,6 +40,7 @@ class CheckpointFacts:
     segment_id: str
     given: tuple[str, ...] = ()
     edition: int = 0
+    barred: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -140,10 +143,12 @@ def world(
     impact: Impact,
     retained: Mapping[str, int],
     stale: Sequence[str],
+    fenced: Impact,
 ) -> World:
     """Take the snapshot; ``retained`` gives the visits left in each fenced segment.
 
-    ``stale`` are the transforms that do not come out as they did, in order.
+    ``stale`` are the transforms that do not come out as they did, in order. ``fenced`` is the
+    impact of all that the plan leaves out.
     """
     fits = select(tables.Fit.id).where(tables.Fit.purged_at.is_(None))
     watched = select(tables.Model.name).join(
@@ -151,7 +156,7 @@ def world(
     )
     makers = Makers(session, stale, impact.closure.taught)
     return World(
-        _checkpoints(session, laps, impact, retained),
+        _checkpoints(session, laps, impact, retained, fenced.checkpoints),
         _runs(session, makers),
         _versions(session, impact),
         tuple(fit for fit in session.scalars(fits) if fit in impact.fits),
@@ -162,7 +167,11 @@ def world(
 
 
 def _checkpoints(
-    session: Session, laps: Sequence[Lap], impact: Impact, retained: Mapping[str, int]
+    session: Session,
+    laps: Sequence[Lap],
+    impact: Impact,
+    retained: Mapping[str, int],
+    barred: Collection[str],
 ) -> dict[str, CheckpointFacts]:
     model = tables.RunModel
     starts = dict(session.execute(select(tables.Run.id, tables.Run.start_id)).all())
@@ -186,6 +195,7 @@ def _checkpoints(
             segment,
             tuple(given.get(run_id, ())),
             edition,
+            name in barred,
         )
         latest[run_id] = name
     return facts

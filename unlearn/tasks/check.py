@@ -19,7 +19,7 @@ from unlearn.claim import Evidence, decide
 from unlearn.dispatch.worker import Context
 from unlearn.impact import impact
 from unlearn.plan.model import Plan
-from unlearn.plan.planner import decoded
+from unlearn.plan.stored import decoded
 from unlearn.request.reading import forget_sets
 from unlearn.twin.compare import compare
 

@@ -15,7 +15,7 @@ from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import External, Replay, key_of
-from unlearn.plan.planner import decoded
+from unlearn.plan.stored import decoded
 
 
 def execute(context: Context) -> dict[str, Any]:

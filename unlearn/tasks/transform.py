@@ -5,7 +5,7 @@ from typing import Any
 from lineage.training.lesson import rederive
 from unlearn.dispatch.worker import Context
 from unlearn.plan.model import Transform
-from unlearn.plan.planner import decoded
+from unlearn.plan.stored import decoded
 
 
 def execute(context: Context) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
-from unlearn.plan.planner import decoded
+from unlearn.plan.stored import decoded
 from unlearn.request.reading import forget_sets, others_open
 from unlearn.twin.kit import pack
 

@@ -18,7 +18,8 @@ from unlearn.dispatch.drive import apply
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Task
 from unlearn.plan.passes.timetable import by_urgency
-from unlearn.plan.planner import load_plan, make_plan
+from unlearn.plan.planner import make_plan
+from unlearn.plan.stored import load_plan
 from unlearn.request.lifecycle import accept
 
 KINDS = ("probe", "interim", "replay", "aggregate", "check", "publish", "purge")

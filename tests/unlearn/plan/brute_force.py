@@ -26,7 +26,12 @@ def sound(world: Any, again: Collection[str], damaged: Collection[str]) -> bool:
     """Whether each of these can be made: from scratch, another of them, or one that serves."""
     facts = world.checkpoints
     befores = {before for each in again for before in needs(world, facts[each])} - {*again}
-    return all(serves(facts[before], damaged) for before in befores)
+    return all(begins(facts[before], damaged) for before in befores)
+
+
+def begins(checkpoint: Any, damaged: Collection[str]) -> bool:
+    """Whether something may be made of a checkpoint: it has nothing that the plan leaves out."""
+    return serves(checkpoint, damaged) and not checkpoint.barred
 
 
 def sources(checkpoint: Any) -> set[str]:
@@ -191,7 +196,8 @@ class Execution:
     def _given(self, task: Any, model: str) -> None:
         """A model that a run reads is there, or what a task makes in its place."""
         stands = task.work.given.get(model)
-        there = serves(self.facts[model], self.damaged)
+        may = serves if task.work.kind == "transform" else begins
+        there = may(self.facts[model], self.damaged)
         if stands is None:
             self.expect(there, f"{task.id} cannot read {model}")
             return
@@ -206,10 +212,10 @@ class Execution:
         if before is None or restart is None:
             self.expect(before is restart, f"{task.id} restarts from {restart}, not {before}")
         elif restart in self.facts:
-            there = restart == before and serves(self.facts[before], self.damaged)
+            there = restart == before and begins(self.facts[before], self.damaged)
             self.expect(there, f"{task.id} cannot restart from {restart}")
         else:
-            there = serves(self.facts[before], self.damaged)
+            there = begins(self.facts[before], self.damaged)
             self.expect(not there, f"{task.id} waits for {before}, which is there")
             made = self.made.get(restart, {}).values()
             self.expect(before in made, f"{restart} does not make what {task.id} restarts from")
@@ -220,7 +226,7 @@ class Execution:
         version = next(v for v in self.world.versions if v.id == task.work.version_id)
         for shard, member in version.members.items():
             given = task.work.members[shard]
-            if serves(self.facts[member], self.damaged):
+            if serves(self.facts[member], self.damaged) and member not in self.again:
                 self.expect(getattr(given, "checkpoint_id", "") == member, f"{member} was clean")
                 continue
             made = self.made.get(getattr(given, "task", ""), {})
@@ -277,7 +283,7 @@ class Execution:
         self.expect(sorted(probed) == sorted(expected), "it probes other programs")
 
     def _passed_over(self, checkpoint: Any) -> bool:
-        return not checkpoint.tainted and checkpoint.kept and checkpoint.id in self.damaged
+        return not checkpoint.barred and checkpoint.kept and checkpoint.id in self.damaged
 
     def _interims(self, tasks: Sequence[Any]) -> Iterator[str]:
         return (task.work.version_id for task in tasks if task.work.kind == "interim")

@@ -11,7 +11,8 @@ from unlearn.dispatch.cancel import cancel_plan
 from unlearn.dispatch.drive import apply
 from unlearn.errors import PlanError, RequestError, StalePlanError
 from unlearn.plan.freshness import check_fresh, differences
-from unlearn.plan.planner import load_plan, make_plan
+from unlearn.plan.planner import make_plan
+from unlearn.plan.stored import load_plan
 from unlearn.request.lifecycle import accept, cancel
 
 

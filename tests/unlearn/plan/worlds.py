@@ -40,7 +40,8 @@ def cases(draw: st.DrawFn) -> Case:
     transforms = _with_heads(draw, transforms)
     fits = tuple(f"fit-{run}" for run in sorted(tainted_runs) if draw(RARELY))
     others = draw(st.sets(st.sampled_from(list(checkpoints)), max_size=2))
-    fenced = frozenset(c.segment_id for c in checkpoints.values() if c.tainted or c.id in others)
+    checkpoints = _with_barred(checkpoints, others)
+    fenced = frozenset(c.segment_id for c in checkpoints.values() if c.barred)
     versions = _versions(draw, checkpoints, runs)
     world = World(checkpoints, runs, versions, fits, fenced, transforms)
     return Case(world, frozenset(damaged))
@@ -104,6 +105,18 @@ def _run(
         if condition == DAMAGED:
             damaged.add(name)
         previous, step = name, after
+
+
+def _with_barred(
+    checkpoints: dict[str, CheckpointFacts], others: set[str]
+) -> dict[str, CheckpointFacts]:
+    """Let records of other requests enter the segments of some checkpoints."""
+    barred: dict[str, CheckpointFacts] = {}
+    for name, each in checkpoints.items():
+        descends = any(barred[source].barred for source in each.sources)
+        reached = each.tainted or name in others or descends
+        barred[name] = replace(each, barred=reached)
+    return barred
 
 
 def _transform(

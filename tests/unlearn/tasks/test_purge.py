@@ -12,7 +12,8 @@ from lineage.training.registry import hold, promote
 from storage.catalogue import tables
 from unlearn.dispatch.drive import apply
 from unlearn.errors import TaskError, VerificationFailedError
-from unlearn.plan.planner import load_plan, make_plan
+from unlearn.plan.planner import make_plan
+from unlearn.plan.stored import load_plan
 from unlearn.request.lifecycle import accept
 
 

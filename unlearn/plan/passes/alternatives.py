@@ -34,6 +34,8 @@ def later_restarts(
             why = f"{first.id} descends from the forgotten records"
             if world.runs[chain.run_id].owner is not None:
                 why = f"{chain.run_id} was only observed: its owner's command begins anew"
+            elif first.barred and not first.tainted:
+                why = f"{first.id} descends from records of another accepted request"
             elif not first.tainted:
                 why = f"{first.id} is clean, but was purged or is damaged"
             name = f"restart {chain.run_id} at step {first.step}"

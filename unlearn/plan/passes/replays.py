@@ -69,9 +69,7 @@ def _replay(world: World, chain: Chain, names: Mapping[str, str], makers: tuple[
 
 
 def _owners_reason(chain: Chain, owner: Owner) -> str:
-    why = "trained on the forgotten records"
-    if not any(each.tainted for each in chain.checkpoints):
-        why = "has lost a checkpoint that is needed"
+    why = _why(chain, "has lost a checkpoint that is needed")
     command = f"{shlex.join(owner.command)}, in {owner.folder}"
     return f"{chain.run_id} {why}, and was only observed; its owner trains it again: {command}"
 
@@ -82,7 +80,13 @@ def _reason(chain: Chain, step: int) -> str:
         origin = f"{chain.restart} at step {step} is the last clean state"
     if chain.fallback_from is not None:
         origin += f"; {chain.fallback_from} would have served but is damaged"
-    why = "trained on the forgotten records"
-    if not any(each.tainted for each in chain.checkpoints):
-        why = "has lost a clean checkpoint that is needed"
+    why = _why(chain, "has lost a clean checkpoint that is needed")
     return f"{chain.run_id} {why}; {origin}"
+
+
+def _why(chain: Chain, otherwise: str) -> str:
+    if any(each.tainted for each in chain.checkpoints):
+        return "trained on the forgotten records"
+    if any(each.barred for each in chain.checkpoints):
+        return "trained on records of another request, and something is made of it again"
+    return otherwise

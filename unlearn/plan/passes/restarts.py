@@ -3,7 +3,9 @@
 What a checkpoint was made from is one predecessor, the models its run was given, and those of the
 transforms that have to make its run's data anew; all of them are needed. So the cheapest set of
 segments that makes the needed ones again without a tainted input is forced: walk back from each
-until usable clean ones, or scratch. Segments that several of them share are recomputed once. A run
+until usable clean ones, or scratch. What is made anew begins clean of every record that the plan
+leaves out, also of those of other open requests: whatever becomes of these, it is what a training
+from scratch on the other rows gives. Segments that several of them share are recomputed once. A run
 that was only observed has no restart points: nobody but its owner can execute it, from the
 beginning. Others still start from what is left of it.
 """
@@ -96,21 +98,25 @@ def _walk_back(
     usable: Callable[[str], bool],
     again: dict[str, CheckpointFacts],
     fallbacks: dict[str, str],
+    *,
+    begun: bool = False,
 ) -> None:
+    """Add what makes a checkpoint again; ``begun`` where something is made again from it."""
     damaged: str | None = None
     current: str | None = wanted
     while current is not None and current not in again:
         facts = world.checkpoints[current]
-        if not facts.tainted and facts.kept:
+        unclean = facts.tainted or (facts.barred and begun)
+        if not unclean and facts.kept:
             if usable(current):
                 return
-            damaged = damaged or current
+            damaged = damaged or (None if facts.barred else current)
         again[current] = facts
         if damaged is not None:
             fallbacks.setdefault(current, damaged)
         for given in (*facts.given, *world.models(world.runs[facts.run_id].transforms)):
-            _walk_back(world, given, usable, again, fallbacks)
-        current = facts.previous
+            _walk_back(world, given, usable, again, fallbacks, begun=True)
+        begun, current = True, facts.previous
 
 
 def _pieces(again: dict[str, CheckpointFacts]) -> list[list[CheckpointFacts]]:
