@@ -55,12 +55,6 @@ def open_requests(session: Session, request_ids: Sequence[str]) -> list[Open]:
     return [Open(*known[name][:3]) for name in names]
 
 
-def others_open(session: Session, request_ids: Sequence[str]) -> list[str]:
-    """Open requests that are none of these."""
-    every = session.scalars(select(tables.Request.id).where(tables.Request.state == "open"))
-    return [name for name in every if name not in set(request_ids)]
-
-
 def forget_sets(session: Session, request_ids: Sequence[str]) -> Positions:
     """The positions that these requests name: dataset id → positions."""
     asked = tables.ForgetSet

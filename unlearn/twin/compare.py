@@ -16,9 +16,8 @@ from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
-from unlearn.plan.stored import decoded
-from unlearn.request.reading import forget_sets, others_open
 from unlearn.twin.kit import pack
+from unlearn.twin.left_out import LeftOut
 
 TWINS = "twins"
 """The folder of a store that twins are trained in; each is named after its process."""
@@ -54,9 +53,8 @@ def _trained(
     store: Store, plan: Plan, made: Sequence[Mapping[str, Any]], folder: Path
 ) -> dict[str, list[str]]:
     with store.catalogue.read() as session:
-        pending = forget_sets(session, others_open(session, plan.requests))
-    tainted = plan.affected.checkpoints
-    kit = pack(store, decoded(plan.forget), pending, made, folder, tainted)
+        left_out = LeftOut(session, plan)
+    kit = pack(store, left_out, made, folder, plan.affected.checkpoints)
     (folder / "kit.json").write_text(kit.model_dump_json(), "utf-8")
     command = [sys.executable, "-m", "unlearn.twin.train", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)

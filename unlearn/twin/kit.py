@@ -4,6 +4,7 @@ The forgotten rows are not in it, so the twin cannot need them, not even their p
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from storage.catalogue import tables
 from storage.intake import Column
 from storage.rows import rows_table
 from unlearn.errors import InconclusiveError
+from unlearn.twin.left_out import LeftOut
 
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
@@ -94,8 +96,7 @@ class Kit(_Frozen):
 
 def pack(
     store: Store,
-    gone: Positions,
-    pending: Positions,
+    left_out: LeftOut,
     made: Iterable[Mapping[str, Any]],
     folder: Path,
     tainted: Collection[str],
@@ -103,38 +104,43 @@ def pack(
     """Write the retained rows under ``folder`` and describe how to train from them.
 
     ``made`` gives, per version, ``replaces`` and the checkpoint of each shard in ``members``.
-    ``gone`` is forgotten, and ``tainted`` are the checkpoints that descend from it; ``pending`` is
-    what other open requests ask to forget.
+    ``left_out`` says which rows are none of a run's, and ``tainted`` are the checkpoints that
+    descend from the forgotten.
 
     Raises:
-        InconclusiveError: rows that the versions were trained on have been erased since, or are
-            being forgotten by another request.
+        InconclusiveError: rows that the versions were trained on have been erased since.
     """
-    packer = _Packer(store, gone, pending, folder, tainted)
-    versions, left_out = {}, {}
+    packer = _Packer(store, left_out, folder, tainted)
+    versions, members_out = {}, {}
     for version in made:
         name = version["replaces"]
         versions[name] = packer.members(version["members"])
-        left_out[name] = packer.members(version.get("left_out", {}))
-    return Kit(items=tuple(packer.items.values()), versions=versions, left_out=left_out)
+        members_out[name] = packer.members(version.get("left_out", {}))
+    return Kit(items=tuple(packer.items.values()), versions=versions, left_out=members_out)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Rows that are left out (dataset id → positions), and a name for what is made without them."""
+
+    number: int
+    gone: Positions
+
+    def name(self, thing: str) -> str:
+        return f"{thing}-{self.number}" if self.number else thing
 
 
 class _Packer:
     """Collects runs and datasets, each after what it needs."""
 
     def __init__(
-        self,
-        store: Store,
-        gone: Positions,
-        pending: Positions,
-        folder: Path,
-        tainted: Collection[str],
+        self, store: Store, left_out: LeftOut, folder: Path, tainted: Collection[str]
     ) -> None:
         self.store = store
-        self.gone = gone
-        self.pending = pending
+        self.left_out = left_out
         self.folder = folder
         self.tainted = tainted
+        self.cuts: list[_Cut] = []
         self.items: dict[str, TwinDataset | TwinRun] = {}
 
     def members(self, checkpoints: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
@@ -145,6 +151,8 @@ class _Packer:
         """The run whose counterfactual makes this checkpoint, and the step it makes it at."""
         with self.store.catalogue.read() as session:
             checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
+            made_by = session.get_one(tables.Run, checkpoint.run_id)
+            cut = self._cut(self.left_out.of(session, made_by))
             run = _origin(session, checkpoint.run_id)
             if session.get(tables.ObservedRun, run.id) is not None:
                 raise InconclusiveError(
@@ -156,21 +164,29 @@ class _Packer:
             versions = {each.alias: each.version_id for each in given}
             models = given_to(session, run.id)
         start = None if run.start_id is None else self.member(run.start_id)
-        known = self.items.get(run.id)
+        key = cut.name(run.id)
+        known = self.items.get(key)
         assert known is None or known.kind == "run"
-        self.items[run.id] = TwinRun(
-            key=run.id,
+        self.items[key] = TwinRun(
+            key=key,
             ref=program.ref,
             root=program.root,
             files=program.files,
             specification=RunSpec.model_validate(run.specification),
-            inputs={alias: self._dataset(version) for alias, version in versions.items()},
+            inputs={alias: self._dataset(version, cut) for alias, version in versions.items()},
             start=start,
             given=self._models(models),
             until=max(checkpoint.step, 0 if known is None else known.until),
-            order=known.order if known is not None else self._order(run, versions),
+            order=known.order if known is not None else self._order(run, versions, cut),
         )
-        return run.id, checkpoint.step
+        return key, checkpoint.step
+
+    def _cut(self, gone: Positions) -> _Cut:
+        for cut in self.cuts:
+            if cut.gone == gone:
+                return cut
+        self.cuts.append(_Cut(len(self.cuts), gone))
+        return self.cuts[-1]
 
     def _models(self, models: Mapping[str, Mapping[int, str]]) -> TwinModels:
         return {
@@ -178,7 +194,7 @@ class _Packer:
             for alias, members in models.items()
         }
 
-    def _order(self, run: tables.Run, versions: Mapping[str, str]) -> str | None:
+    def _order(self, run: tables.Run, versions: Mapping[str, str], cut: _Cut) -> str | None:
         """What is left of a recorded order, by the keys of the records that are still there.
 
         Rows that a transform makes anew are not: no step was ever drawn for them.
@@ -188,9 +204,9 @@ class _Packer:
             return None
         version = open_version(self.store, versions[spec.train])
         schedule = schedule_of(self.store, run.id, spec, version.salt)
-        left = self._left(version)
+        left = self._left(version, cut)
         records = version.present.records.take(contains(left, version.present.positions))
-        name = f"{run.id}.parquet"
+        name = f"{cut.name(run.id)}.parquet"
         with pq.ParquetWriter(self.folder / name, ORDER) as writer:
             for epoch in schedule.epochs(records):
                 steps = np.repeat(epoch.steps, np.diff(epoch.offsets))
@@ -198,53 +214,54 @@ class _Packer:
                 writer.write_table(pa.table([steps, keys], ORDER))
         return name
 
-    def _left(self, version: Version) -> BitMap:
+    def _left(self, version: Version, cut: _Cut) -> BitMap:
         """What is left of a version; nothing, where another model has to make all of it."""
         with self.store.catalogue.read() as session:
             if any(self._replaced(session, each) for each in _given(session, version.row)):
                 return BitMap()
-            return remade(session, self.store, version.row, self.gone)
+            return remade(session, self.store, version.row, cut.gone)
 
     def _replaced(self, session: Session, checkpoint_id: str) -> bool:
         checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
         return checkpoint_id in self.tainted or checkpoint.purged_at is not None
 
-    def _dataset(self, version_id: str) -> str:
-        if version_id not in self.items:
+    def _dataset(self, version_id: str, cut: _Cut) -> str:
+        key = cut.name(version_id)
+        if key not in self.items:
             version = open_version(self.store, version_id)
-            made_by = self._made_by(version)
-            self.items[version_id] = TwinDataset(
-                key=version_id,
+            made_by = self._made_by(version, cut)
+            self.items[key] = TwinDataset(
+                key=key,
                 namespace=version.dataset.namespace,
-                columns=self._columns(version),
+                columns=self._columns(version, cut),
                 salt=version.salt.hex(),
-                file=None if made_by else self._export(version),
+                file=None if made_by else self._export(version, cut),
                 made_by=made_by,
             )
-        return version_id
+        return key
 
-    def _made_by(self, version: Version) -> TwinTransform | None:
+    def _made_by(self, version: Version, cut: _Cut) -> TwinTransform | None:
         with self.store.catalogue.read() as session:
             made = maker(session, version.row)
         if made is None:
             return None
-        inputs = tuple(self._dataset(each.version_id) for each in made.inputs)
+        inputs = tuple(self._dataset(each.version_id, cut) for each in made.inputs)
         given = self._models(made.given)
         return TwinTransform(ref=made.ref, root=made.root, inputs=inputs, given=given)
 
-    def _export(self, version: Version) -> str:
+    def _export(self, version: Version, cut: _Cut) -> str:
         """Write the retained rows by descending key: at other positions, in another file."""
-        kept = self._retained(version)
+        kept = _retained(version, cut)
         positions = version.present.positions[kept]
-        self._complete(version, positions)
+        _complete(version, positions, cut)
         order = np.argsort(version.present.records.keys[kept])[::-1]
         rows = manifests.read_identified(self.store.objects, version.chunks, positions)
         table = rows_table([manifests.no_rows(version.columns), *rows])
-        name = f"{version.id}.parquet"
+        name = f"{cut.name(version.id)}.parquet"
         pq.write_table(table.take(order), self.folder / name)
         return name
 
-    def _columns(self, version: Version) -> tuple[Column, ...]:
+    def _columns(self, version: Version, cut: _Cut) -> tuple[Column, ...]:
         """The declared columns, without the labels that no retained row has.
 
         What a group or aggregate transform makes of the retained rows may have any label, and so
@@ -253,7 +270,7 @@ class _Packer:
         with self.store.catalogue.read() as session:
             if _mixed(session, version.row):
                 return version.columns
-        positions = version.present.positions[self._retained(version)]
+        positions = version.present.positions[_retained(version, cut)]
         return tuple(
             column.keeping(set(version.column(column.name)[positions].tolist()))
             if column.categories
@@ -261,25 +278,20 @@ class _Packer:
             for column in version.columns
         )
 
-    def _retained(self, version: Version) -> np.ndarray:
-        """Which of the present rows are not forgotten: (n,)."""
-        return ~contains(self.gone.get(version.dataset.id, BitMap()), version.present.positions)
 
-    def _complete(self, version: Version, positions: np.ndarray) -> None:
-        gone = version.deleted | self.gone.get(version.dataset.id, BitMap())
-        gone.remove_range(version.row.rows, 2**32)
-        if len(positions) != version.row.rows - len(gone):
-            raise InconclusiveError(
-                "rows that these models were trained on have been erased since",
-                hint="verify the plan that erased them: it covers the models of today",
-            )
-        barred = self.pending.get(version.dataset.id, BitMap()) - version.deleted
-        barred.remove_range(version.row.rows, 2**32)
-        if barred:
-            raise InconclusiveError(
-                "other rows that these models were trained on are being forgotten",
-                hint="apply that request's plan, and verify it",
-            )
+def _retained(version: Version, cut: _Cut) -> np.ndarray:
+    """Which of the present rows are not left out: (n,)."""
+    return ~contains(cut.gone.get(version.dataset.id, BitMap()), version.present.positions)
+
+
+def _complete(version: Version, positions: np.ndarray, cut: _Cut) -> None:
+    gone = version.deleted | cut.gone.get(version.dataset.id, BitMap())
+    gone.remove_range(version.row.rows, 2**32)
+    if len(positions) != version.row.rows - len(gone):
+        raise InconclusiveError(
+            "rows that these models were trained on have been erased since",
+            hint="verify the plan that erased them: it covers the models of today",
+        )
 
 
 def _origin(session: Session, run_id: str) -> tables.Run:
