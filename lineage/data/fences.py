@@ -48,6 +48,16 @@ def forgotten(session: Session, dataset_id: str) -> BitMap:
     return BitMap.union(BitMap(), *(load_bitmap(data) for data in sets))
 
 
+def erased(session: Session, dataset_id: str) -> BitMap:
+    """Positions of a dataset named by a request that is done: their rows are no more."""
+    sets = session.scalars(
+        select(ForgetSet.positions)
+        .join(Request, Request.id == ForgetSet.request_id)
+        .where(ForgetSet.dataset_id == dataset_id, Request.state == "done")
+    )
+    return BitMap.union(BitMap(), *(load_bitmap(data) for data in sets))
+
+
 def check_rows(
     store: Store,
     fences: Mapping[str, str],

@@ -13,6 +13,7 @@ from lineage.store import Store
 from lineage.training import recording as recordings
 from lineage.training import state as codec
 from lineage.training.lap import Lap
+from lineage.training.upstream import require_sources
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -36,6 +37,7 @@ def publish(
 
     Raises:
         StateError: the state does not survive its own encoding; nothing was published.
+        RunStoppedError: something that the run was made from is purged; nothing was published.
     """
     data, digest = codec.encode_verified(state)
     blob = store.objects.put(data)
@@ -57,6 +59,7 @@ def publish(
         "consumed": lap.consumed,
     }
     with store.catalogue.write() as session:
+        require_sources(session, run_id)
         if blob not in store.objects:  # swept meanwhile: nothing referred to it yet
             store.objects.put(data)
         if lap.first_step == step:

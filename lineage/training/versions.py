@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from lineage.errors import RunError
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation, model_digest, weights_of
-from lineage.training.checkpoint import newest
 from lineage.training.given import members_of
 from lineage.training.specification import RunSpec
+from lineage.training.upstream import require_members
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -27,7 +27,12 @@ def publish_version(
     plan_id: str | None = None,
     replaces_id: str | None = None,
 ) -> tables.ModelVersion:
-    """Make the next version of a model out of a checkpoint a shard, with its commitment."""
+    """Make the next version of a model out of a checkpoint a shard, with its commitment.
+
+    Raises:
+        RunStoppedError: a member is purged.
+    """
+    require_members(session, members.values())
     latest = select(func.max(tables.ModelVersion.sequence)).where(
         tables.ModelVersion.model_id == model_id
     )
@@ -72,14 +77,21 @@ def publish_training(store: Store, training_id: str) -> tables.ModelVersion:
         members = _extended(session, training)
         first = max(members, default=-1) + 1
         for run in session.scalars(select(tables.Run).where(tables.Run.training_id == training_id)):
-            last = newest(session, run.id)
-            assert last is not None
+            last = _last(session, run.id)
+            require_members(session, [last])
             members[first + RunSpec.model_validate(run.specification).schedule.shard] = last
         session.get_one(tables.Model, training.model_id).retired_at = None  # in use again
         training.state = "complete"
         training.ended_at = store.clock()
         how = Aggregation(training.aggregation)
         return publish_version(session, store, training.model_id, members, how)
+
+
+def _last(session: Session, run_id: str) -> tables.Checkpoint:
+    """The last checkpoint of a complete run, whatever became of it."""
+    made = tables.Checkpoint
+    ended = select(made).where(made.run_id == run_id)
+    return session.scalars(ended.order_by(made.step.desc(), made.edition.desc()).limit(1)).one()
 
 
 def _extended(session: Session, training: tables.Training) -> dict[int, tables.Checkpoint]:

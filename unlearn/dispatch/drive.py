@@ -4,13 +4,14 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any, Protocol
 
+from lineage.errors import FencedError, RunStoppedError
 from lineage.store import Store
 from unlearn.approval import require_approval
 from unlearn.dispatch import journal
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.journal import Ownership
 from unlearn.dispatch.worker import Options
-from unlearn.errors import TaskError
+from unlearn.errors import StalePlanError, TaskError
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
 from unlearn.plan.passes.timetable import by_urgency
@@ -54,7 +55,7 @@ def apply(
 
     Raises:
         ApprovalError: the policy asks for such a reason.
-        StalePlanError: the graph changed in a way that touches the plan.
+        StalePlanError: the graph changed in a way that touches the plan, before or meanwhile.
         PlanError: it is cancelled or overtaken, or being applied elsewhere.
         TaskError: a worker died; the plan can be applied again.
     """
@@ -70,6 +71,12 @@ def apply(
     try:
         _drive(store, ownership, workers, options, progress)
         state = "applied"
+    except (RunStoppedError, FencedError) as error:
+        raise StalePlanError(
+            f"plan {plan_id} cannot go on: {error.message}",
+            hint="a request came meanwhile; plan again, and what is clean is kept: "
+            f"expunge plan {' '.join(ownership.plan.requests)}",
+        ) from error
     except BrokenExecutor as error:
         raise TaskError(
             f"a worker of plan {plan_id} died: {error}",

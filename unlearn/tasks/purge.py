@@ -4,12 +4,15 @@ Every step is idempotent: marked in the catalogue first, then destroyed, so that
 leaves is found again by the next execution.
 """
 
+from datetime import datetime
 from typing import Any
 
 from pyroaring import BitMap
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
+from lineage.data.retained import live
 from lineage.store import Store
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
@@ -30,14 +33,16 @@ def execute(context: Context) -> dict[str, Any]:
     work = context.task.work
     assert isinstance(work, Purge)
     store = context.store
-    with store.catalogue.read() as session:
+    # Under the lock: what is published meanwhile is seen here, or sees what is marked here.
+    with store.catalogue.write() as session:
         rows = forget_sets(session, context.plan.requests)
         held = kept_under_hold(session)
-    # Rows that are erased show no way on: what the plan knew holds for a second attempt.
-    found = impact(store, rows, also=context.plan.affected.segments)
-    _nothing_new(store, context, work, found)
-    artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
-    _mark(store, artefacts | {*work.versions, *found.versions})
+        # Rows that are erased show no way on: what the plan knew holds for a second attempt.
+        found = impact(store, rows, also=context.plan.affected.segments)
+        _nothing_new(session, context, work, found)
+        artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
+        _mark(session, store.clock(), artefacts | {*work.versions, *found.versions})
+        running = _running(session, rows, artefacts)
     destroyed = destroy(store, artefacts)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     sweep(store)
@@ -48,15 +53,14 @@ def execute(context: Context) -> dict[str, Any]:
         "destroyed_objects": destroyed,
         "erased_records": sum(map(len, rows.values())),
         "redacted_chunks": redacted,
-        "residuals": _residuals(store, rows, sorted(held & {*artefacts, *work.versions})),
+        "residuals": _residuals(store, rows, sorted(held & {*artefacts, *work.versions}), running),
     }
 
 
-def _nothing_new(store: Store, context: Context, work: Purge, found: Impact) -> None:
+def _nothing_new(session: Session, context: Context, work: Purge, found: Impact) -> None:
     """Live versions that this plan neither replaced nor knew may not descend from the forgotten."""
-    with store.catalogue.read() as session:
-        alive = select(tables.ModelVersion.id).where(tables.ModelVersion.purged_at.is_(None))
-        new = (found.versions & set(session.scalars(alive))) - set(work.versions)
+    alive = select(tables.ModelVersion.id).where(tables.ModelVersion.purged_at.is_(None))
+    new = (found.versions & set(session.scalars(alive))) - set(work.versions)
     if new:
         raise TaskError(
             f"{', '.join(sorted(new))} came to descend from the forgotten records since the plan",
@@ -64,13 +68,25 @@ def _nothing_new(store: Store, context: Context, work: Purge, found: Impact) -> 
         )
 
 
-def _mark(store: Store, ids: set[str]) -> None:
+def _mark(session: Session, now: datetime, ids: set[str]) -> None:
     """Nothing of this can be loaded from here on; what is held is in quarantine."""
-    now = store.clock()
-    with store.catalogue.write() as session:
-        for table in (tables.Checkpoint, tables.Fit, tables.ModelVersion):
-            gone = update(table).where(table.id.in_(ids), table.purged_at.is_(None))
-            session.execute(gone.values(purged_at=now))
+    for table in (tables.Checkpoint, tables.Fit, tables.ModelVersion):
+        gone = update(table).where(table.id.in_(ids), table.purged_at.is_(None))
+        session.execute(gone.values(purged_at=now))
+
+
+def _running(session: Session, rows: Positions, artefacts: set[str]) -> list[str]:
+    """The runs under way that began with the forgotten rows, or with what descends from them."""
+    run, model = tables.Run, tables.RunModel
+    given, version = tables.RunInput, tables.DatasetVersion
+    under_way = set(session.scalars(select(run.id).where(run.state == "running")))
+    began = set(session.scalars(select(run.id).where(run.start_id.in_(artefacts))))
+    began |= set(session.scalars(select(model.run_id).where(model.checkpoint_id.in_(artefacts))))
+    inputs = select(given.run_id, version).join(version, version.id == given.version_id)
+    for run_id, each in session.execute(inputs.where(given.run_id.in_(under_way))):
+        if live(each) & rows.get(each.dataset_id, BitMap()):
+            began.add(run_id)
+    return sorted(under_way & began)
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:
@@ -100,7 +116,9 @@ def _close(store: Store, context: Context) -> None:
             session.delete(lease)
 
 
-def _residuals(store: Store, rows: Positions, held: list[str]) -> list[dict[str, str]]:
+def _residuals(
+    store: Store, rows: Positions, held: list[str], running: list[str]
+) -> list[dict[str, str]]:
     """What this store cannot destroy, and who must."""
     with store.catalogue.read() as session:
         parts = session.scalars(
@@ -111,6 +129,8 @@ def _residuals(store: Store, rows: Positions, held: list[str]) -> list[dict[str,
             for part in parts
         ]
     residuals += [{"kind": "hold", "name": each, "why": "kept under a hold"} for each in held]
+    why = "it is under way, and began with what is purged: it stops at its next checkpoint"
+    residuals += [{"kind": "run", "name": each, "why": why} for each in running]
     residuals.append(
         {"kind": "backup", "name": str(store.path), "why": "copies of this store are not reached"}
     )
