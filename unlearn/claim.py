@@ -40,8 +40,8 @@ class Evidence(_Frozen):
     """What was found about a plan's outcome.
 
     ``tainted`` are members or restarts of the new versions that still descend from the forgotten;
-    ``programs`` gives the program of each replay, ``probes`` whether a program's bits were
-    reproduced; ``environments`` name what differs between the original execution and the replays;
+    ``programs`` gives the program of each replay, ``probes`` whether bits were reproduced that
+    speak for it; ``environments`` name what differs between the original execution and the replays;
     ``changed`` the source files that are not as recorded; ``drawn`` the replays that followed an
     order which was drawn when the forgotten records were still there, and ``idle`` those that were
     given no record at all. ``adaptive`` requests came after a model was published. ``external``
@@ -136,9 +136,9 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
     if evidence.environments:
         different = "; ".join(evidence.environments)
         return Claim.EXACT_BY_PROVENANCE, f"replayed in another environment: {different}"
-    if not evidence.probes.keys() >= {evidence.programs[run] for run in continued}:
+    if not evidence.probes.keys() >= set(continued):
         return Claim.EXACT_BY_PROVENANCE, "no recorded segment is left to probe bits with"
-    if not all(evidence.probes.values()):
+    if not all(evidence.probes[run] for run in continued):
         return Claim.EXACT_BY_PROVENANCE, "the probe shows that bits do not come out the same here"
     return Claim.EXACT_REPRODUCIBLE, "clean starts, filtered replays, and the probe passed"
 

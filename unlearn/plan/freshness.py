@@ -78,7 +78,7 @@ def _overtaking(plan_id: str, plan: Plan) -> Select[str]:
 def _work(plan: Plan) -> dict[str, Any]:
     """What each task does; which of several equal segments a probe executes does not count."""
     return {
-        task.id: task.work.program_id
+        task.id: task.work.runs
         if isinstance(task.work, Probe)
         else (task.work, task.depends_on, task.visits)
         for task in plan.tasks

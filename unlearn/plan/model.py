@@ -17,11 +17,15 @@ class _Frozen(BaseModel):
 
 
 class Probe(_Frozen):
-    """Execute one recorded segment again, and compare digests: are bits reproducible here?"""
+    """Execute one recorded segment again, and compare digests: are bits reproducible here?
+
+    It speaks for the replays of these ``runs``.
+    """
 
     kind: Literal["probe"] = "probe"
     program_id: str
     segment_id: str
+    runs: tuple[str, ...] = ()
 
 
 class Interim(_Frozen):

@@ -6,11 +6,13 @@ The passes are pure functions of this snapshot.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from lineage.provenance.query import live_versions
+from storage import ledger
 from storage.catalogue import tables
 from unlearn.impact import Impact
 from unlearn.plan.makers import Makers, TransformFacts
@@ -52,7 +54,8 @@ class CheckpointFacts:
 class RunFacts:
     """A run, as far as planning depends on it; ``owner`` where it was only observed.
 
-    ``transforms`` are those to execute again that made what it was given, in order.
+    ``transforms`` are those to execute again that made what it was given, in order. Runs of one
+    program and ``specification`` have all settings in common; they may train other shards.
     """
 
     id: str
@@ -60,6 +63,7 @@ class RunFacts:
     first_step: int
     transforms: tuple[str, ...]
     owner: "Owner | None" = None
+    specification: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +221,21 @@ def _runs(session: Session, makers: Makers) -> dict[str, RunFacts]:
             run.first_step,
             makers.of(inputs.get(run.id, ())),
             owners.get(run.id),
+            _settings(run.specification),
         )
         for run in session.scalars(select(tables.Run))
     }
+
+
+def _settings(specification: Mapping[str, Any]) -> str:
+    """A digest of all that a run was asked to do, but for its shard and what is in it."""
+    schedule = {
+        name: value
+        for name, value in specification["schedule"].items()
+        if name not in ("shard", "nominal")
+    }
+    rest = {name: value for name, value in specification.items() if name != "handles"}
+    return ledger.json_digest({**rest, "schedule": schedule})
 
 
 def _versions(session: Session, impact: Impact) -> tuple[VersionFacts, ...]:

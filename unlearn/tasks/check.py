@@ -60,6 +60,12 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
     replays = [task.work for task in plan.tasks if task.work.kind == "replay"]
     done = {task: result for task, result in results.items() if task.startswith("replay-")}
     external = [result["run"] for task, result in results.items() if task.startswith("external-")]
+    known = {
+        run: results[task.id]["passed"]
+        for task in plan.tasks
+        if task.work.kind == "probe"
+        for run in task.work.runs
+    }
     with store.catalogue.read() as session:
         restarts = {
             result["run"]: session.get_one(tables.Run, result["run"]).start_id
@@ -71,9 +77,9 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             restarts=restarts,
             programs={run: session.get_one(tables.Run, run).program_id for run in restarts},
             probes={
-                task.work.program_id: results[task.id]["passed"]
-                for task in plan.tasks
-                if task.work.kind == "probe"
+                result["run"]: known[work.run_id]
+                for work, result in zip(replays, done.values(), strict=True)
+                if work.run_id in known
             },
             environments=tuple(
                 difference

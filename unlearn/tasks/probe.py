@@ -30,19 +30,29 @@ def execute(context: Context) -> dict[str, Any]:
     program = pinned_program(store, work.program_id, allow_changed=context.options.allow_changed)
     with deterministic(uses_torch=program.uses_torch):
         environment = record_environment(store, uses_torch=program.uses_torch).digest
-    known = cached(store, environment, work.program_id)
+    known = cached(store, environment, work.segment_id)
     if known is None:
         known = _measure(context, work, environment)
     return {"passed": known, "environment": environment, "segment": work.segment_id}
 
 
-def cached(store: Store, environment: str, program_id: str) -> bool | None:
-    """What an earlier probe of this program found in this environment, if there was one."""
+def cached(store: Store, environment: str, segment_id: str) -> bool | None:
+    """What an earlier probe of the same run found in this environment, if there was one.
+
+    One that began where the run did could not show what is lost at a checkpoint.
+    """
+    probe, segment = tables.Probe, tables.Segment
     with store.catalogue.read() as session:
+        run = session.get_one(tables.Run, session.get_one(segment, segment_id).run_id)
         return session.scalar(
-            select(tables.Probe.passed)
-            .where(tables.Probe.environment == environment, tables.Probe.program_id == program_id)
-            .order_by(tables.Probe.created_at.desc())
+            select(probe.passed)
+            .join(segment, segment.id == probe.segment_id)
+            .where(
+                probe.environment == environment,
+                segment.run_id == run.id,
+                segment.first_step > run.first_step,
+            )
+            .order_by(probe.created_at.desc())
             .limit(1)
         )
 

@@ -100,6 +100,7 @@ class Execution:
         self.replaced: list[str] = []
         self.visits = 0
         self.fallbacks: set[str] = set()
+        self.probed: dict[str, tuple[str, ...]] = {}
         self.faults: list[str] = []
 
     def expect(self, holds: bool, fault: str) -> None:
@@ -124,27 +125,40 @@ class Execution:
         return self
 
     def _probe(self, task: Any) -> None:
-        work = task.work
-        segment = next(c for c in self.facts.values() if c.segment_id == work.segment_id)
-        again = [c.id for c in self.repeatable(work.program_id)]
-        self.expect(segment.id in again[:1], f"{task.id} does not take the cheapest of {again}")
+        segment = next(c for c in self.facts.values() if c.segment_id == task.work.segment_id)
         self.expect(task.visits == segment.visits, f"{task.id} costs {segment.visits}")
+        self.expect(segment.id not in self.probed, f"{segment.id} is probed twice")
+        self.probed[segment.id] = task.work.runs
         self._rows(task, segment.run_id)
 
-    def repeatable(self, program: str) -> list[Any]:
-        """The segments of a program that can be executed again and compared, the cheapest first."""
+    def repeatable(self, run: str, before: str | None) -> list[str]:
+        """The segments that show whether bits of a run come out the same, the best first.
+
+        They were executed on from the checkpoint ``before`` them, in the same run: those of the
+        run, or of what it goes on from, come first; then those of the same program and settings.
+        """
+        world, chain = self.world, [run]
+        while before is not None and self.asked(self.facts[before].run_id) == self.asked(run):
+            chain.append(self.facts[before].run_id)
+            before = self.facts[before].previous
         found = [
-            c
+            (c.run_id not in chain, c.visits, c.id)
             for c in self.facts.values()
-            if self.world.runs[c.run_id].program_id == program
-            and self.world.runs[c.run_id].owner is None
+            if (c.run_id in chain or self.asked(c.run_id) == self.asked(run))
+            and world.runs[c.run_id].owner is None
             and c.kept
             and c.visits
-            and c.segment_id not in self.world.fenced
-            and all(serves(self.facts[before], self.damaged) for before in sources(c))
-            and all(each in self.transformed for each in self.world.runs[c.run_id].transforms)
+            and c.segment_id not in world.fenced
+            and c.previous
+            and self.facts[c.previous].run_id == c.run_id
+            and all(serves(self.facts[each], self.damaged) for each in sources(c))
+            and all(each in self.transformed for each in world.runs[c.run_id].transforms)
         ]
-        return sorted(found, key=lambda c: (c.visits, c.id))
+        return [name for *_, name in sorted(found)]
+
+    def asked(self, run: str) -> tuple[str, str]:
+        """What a run was asked to do."""
+        return self.world.runs[run].program_id, self.world.runs[run].specification
 
     def _replay(self, task: Any) -> None:
         work = task.work
@@ -273,14 +287,21 @@ class Execution:
         self.expect(waits == before, "the check does not wait for everything before it")
 
     def _judge_probes(self, works: Sequence[Any]) -> None:
-        continued = {
-            self.world.runs[work.run_id].program_id
-            for work in works
-            if work.kind == "replay" and work.restart is not None
-        }
-        expected = {program for program in continued if self.repeatable(program)}
-        probed = [work.program_id for work in works if work.kind == "probe"]
-        self.expect(sorted(probed) == sorted(expected), "it probes other programs")
+        expected: dict[str, list[str]] = {}
+        for work in works:
+            if work.kind == "replay" and work.restart is not None:
+                first = next(c for c in self._made_by(work) if c.first_step == work.first_step)
+                for best in self.repeatable(work.run_id, first.previous)[:1]:
+                    expected.setdefault(best, []).append(work.run_id)
+        runs = {each: tuple(dict.fromkeys(found)) for each, found in expected.items()}
+        self.expect(self.probed == runs, f"it probes {self.probed}, not {runs}")
+
+    def _made_by(self, work: Any) -> Iterator[Any]:
+        return (
+            c
+            for c in laps(self.world, work.run_id)
+            if work.first_step < c.step <= work.until or work.first_step == c.step == work.until
+        )
 
     def _passed_over(self, checkpoint: Any) -> bool:
         return not checkpoint.barred and checkpoint.kept and checkpoint.id in self.damaged

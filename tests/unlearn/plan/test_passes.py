@@ -229,18 +229,20 @@ def test_clean_members_that_are_there_serve_meanwhile() -> None:
 @pytest.mark.parametrize(
     ("notation", "wanted", "segments"),
     [
-        ("A: 5 6 7*", "A3", ["seg-A1"]),
-        ("A: 9 6 7*", "A3", ["seg-A2"]),
-        ("A: 9? 6 7*", "A3", ["seg-A1"]),
+        ("A: 5 6 7*", "A3", ["seg-A2"]),
+        ("A: 9 6 4 7*", "A4", ["seg-A3"]),
+        ("A: 9? 6 7*", "A3", []),
         ("A: 9- 6 7*", "A3", []),
         ("A: 0 6 7*", "A3", ["seg-A2"]),
         ("A: 5* 6* 7*", "A3", []),
-        ("A: 5 6 7*, B: 1", "A3", ["seg-B1"]),
-        ("A: 5 6 7*, B!: 1", "A3", ["seg-A1"]),
+        ("A: 5 7*", "A2", []),
+        ("A: 5 6 7*, B: 2 1", "A3", ["seg-A2"]),
+        ("A: 5 7*, B: 2 1", "A2", ["seg-B2"]),
+        ("A: 5 7*, B!: 2 1", "A2", []),
         ("B!: 1 2*", "B2", []),
     ],
 )
-def test_the_probe_takes_the_cheapest_clean_segment_whose_ends_are_left(
+def test_the_probe_takes_the_cheapest_clean_segment_that_went_on_from_another(
     notation: str, wanted: str, segments: list[str]
 ) -> None:
     sketch = Sketch(notation)

@@ -75,7 +75,8 @@ def _run(
     replay = executed and draw(st.booleans())
     step = checkpoints[previous].step if replay and previous else 0
     program = draw(st.sampled_from(["prog-1", "prog-2"]))
-    runs[run] = RunFacts(run, program, step, read, owner)
+    settings = "other" if len(checkpoints) % 3 == 2 else ""
+    runs[run] = RunFacts(run, program, step, read, owner, settings)
     given: set[str] = set()
     if checkpoints and draw(RARELY):
         given = draw(st.sets(st.sampled_from(list(checkpoints)), min_size=1, max_size=2))
