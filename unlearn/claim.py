@@ -46,7 +46,9 @@ class Evidence(_Frozen):
     order which was drawn when the forgotten records were still there, and ``idle`` those that were
     given no record at all. ``adaptive`` requests came after a model was published. ``external``
     runs were trained by their owner's command; ``incomplete`` ones were given records that no
-    dataset holds. ``chosen`` are the choices that the forgotten may have steered.
+    dataset holds. ``chosen`` are the choices that the forgotten may have steered, and ``steered``
+    the versions in use that go on after a measure on them, which may have set a rate or ended a
+    loop.
     """
 
     tainted: tuple[str, ...]
@@ -63,6 +65,7 @@ class Evidence(_Frozen):
     external: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    steered: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -106,7 +109,8 @@ def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement,
     missing = [twin for twin in twins or () if twin.twin_digest is None]
     if missing:
         return _say(claim, f"no twin: {missing[0].why}", caveats), Verdict.INCONCLUSIVE
-    if twins and not evidence.held:
+    alone = set(evidence.steered) - {twin.version for twin in twins or ()}
+    if twins and not evidence.held and not alone:
         claim = Claim.REPLAY_VERIFIED
         reason = "a model trained from scratch on the retained rows has equal digests"
     return _say(claim, reason, caveats), Verdict.PASSED
@@ -127,6 +131,12 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
     if evidence.external:
         owned = ", ".join(evidence.external)
         return Claim.EXACT_BY_PROVENANCE, f"only the owner of {owned} can train it again"
+    if evidence.steered:
+        measured = ", ".join(evidence.steered)
+        return (
+            Claim.EXACT_BY_PROVENANCE,
+            f"{measured} may have been steered by what was measured on the forgotten records",
+        )
     if evidence.changed:
         return Claim.EXACT_BY_PROVENANCE, f"the program changed: {', '.join(evidence.changed)}"
     if not evidence.restarts:

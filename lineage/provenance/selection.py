@@ -1,6 +1,6 @@
 """Measures on records, and choices by them: told beside influence, never in it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 from pyroaring import BitMap
@@ -52,25 +52,57 @@ def measured(
     session: Session, records: Mapping[str, BitMap], moment: Moment
 ) -> tuple[Measured, ...]:
     """Every run that was measured on some of these records (dataset id → positions)."""
+    steps: dict[tuple[str, str], list[int]] = {}
+    for each, version_id in measures(session, records):
+        if moment.covers(each.run_id, each.step):
+            steps.setdefault((each.run_id, version_id), []).append(each.step)
+    return tuple(
+        Measured(run=run_id, dataset_version=version_id, steps=tuple(dict.fromkeys(found)))
+        for (run_id, version_id), found in steps.items()
+    )
+
+
+def measures(
+    session: Session, records: Mapping[str, BitMap]
+) -> Iterator[tuple[tables.Evaluation, str]]:
+    """Every measure on some of these records, and the id of the dataset version with them."""
     measure, given, version = tables.Evaluation, tables.RunInput, tables.DatasetVersion
     rows = session.execute(
-        select(measure.run_id, version, measure.step)
+        select(measure, version)
         .join(given, (given.run_id == measure.run_id) & (given.alias == measure.alias))
         .join(version, version.id == given.version_id)
         .where(version.dataset_id.in_(list(records)))
         .order_by(measure.run_id, version.id, measure.step)
     )
-    steps: dict[tuple[str, str], list[int]] = {}
     holding: dict[str, bool] = {}
-    for run_id, row, step in rows:
+    for each, row in rows:
         if row.id not in holding:
             holding[row.id] = bool(live(row) & records[row.dataset_id])
-        if holding[row.id] and moment.covers(run_id, step):
-            steps.setdefault((run_id, row.id), []).append(step)
-    return tuple(
-        Measured(run=run_id, dataset_version=version_id, steps=tuple(dict.fromkeys(found)))
-        for (run_id, version_id), found in steps.items()
-    )
+        if holding[row.id]:
+            yield each, row.id
+
+
+def steered(session: Session, records: Mapping[str, BitMap]) -> tuple[str, ...]:
+    """The segments that came first after measures on some of these records, in each run.
+
+    What a measure returned may set a rate or end a loop there, unless the program declares that it
+    does not.
+    """
+    first: dict[str, int] = {}
+    for each, _ in measures(session, records):
+        if each.steers:
+            first[each.run_id] = min(each.step, first.get(each.run_id, each.step))
+    found: list[str] = []
+    for run_id, step in first.items():
+        segment, made = tables.Segment, tables.Checkpoint
+        after = (
+            select(segment.id)
+            .join(made, made.id == segment.checkpoint_id)
+            .where(segment.run_id == run_id, made.step > step)
+            .order_by(made.step, made.edition)
+        )
+        found += session.scalars(after.limit(1))
+    return tuple(found)
 
 
 def chosen(

@@ -68,3 +68,7 @@ class Batch:
         """
         for rows in np.array_split(np.arange(len(self)), min(parts, len(self))):
             yield Batch(self._column, self._rows[rows], self.keys[rows], self.total)
+
+
+Measure = Callable[[Batch], Mapping[str, float]]
+"""From all rows of a dataset to measures by their names."""

@@ -40,6 +40,8 @@ class Recorder(Protocol):
         """Keep what was fitted on all rows of an input that the run may see."""
         ...
 
-    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep a measure that may have steered a choice."""
+    def evaluated(
+        self, alias: str, step: int, metrics: Mapping[str, float], *, steers: bool = True
+    ) -> None:
+        """Keep a measure that may have steered a choice, or what the run does next."""
         ...

@@ -17,7 +17,7 @@ from lineage.names import near
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from lineage.training.aggregation import Aggregation, Answers, aggregated, weights_of
-from lineage.training.batch import Batch, Handle
+from lineage.training.batch import Batch, Handle, Measure
 from lineage.training.contract import Stateful
 from lineage.training.environment import deterministic
 from lineage.training.execute import Start, open_inputs, pinned_program, prepared
@@ -158,7 +158,7 @@ class _Opened(Run):
     def fit(self, function: Callable[[Batch], Any], handle: Handle) -> Any:
         return next(self.fits)
 
-    def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
+    def evaluate(self, function: Measure, handle: Handle, *, steers: bool = True) -> Any:
         raise ProgramError(
             "the program evaluates before its first batch", hint="evaluate inside or after the loop"
         )

@@ -118,8 +118,10 @@ class StoreRecorder:
                     hint="a fitted function must depend on its rows alone",
                 )
 
-    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep a selection edge."""
+    def evaluated(
+        self, alias: str, step: int, metrics: Mapping[str, float], *, steers: bool = True
+    ) -> None:
+        """Keep a selection edge, which may steer what the run does next."""
         with self.store.catalogue.write() as session:
             session.add(
                 tables.Evaluation(
@@ -128,6 +130,7 @@ class StoreRecorder:
                     alias=alias,
                     step=step,
                     metrics={name: float(value) for name, value in metrics.items()},
+                    steers=steers,
                     created_at=self.store.clock(),
                 )
             )

@@ -8,7 +8,9 @@ import numpy as np
 
 from lineage.data.version import Version
 from lineage.training.batch import Batch, Handle
+from lineage.training.contract import Stateful
 from lineage.training.fits import in_shard
+from lineage.training.measuring import measuring
 from lineage.training.reading import Lent, Permit, RowReader
 from lineage.training.specification import RunSpec
 from lineage.training.vocabulary import PresentLabels, columns_of
@@ -39,9 +41,16 @@ class RunRows:
         """
         return PresentLabels.of(self.inputs[handle.alias], handle.specification, column)
 
-    def measured(self, function: Callable[[Batch], T], handle: Handle) -> T:
-        """Return what a function makes of all rows of a dataset, in an order of their own."""
-        return self._whole(function, handle, None, "run.evaluate")
+    def measured(
+        self, function: Callable[[Batch], T], handle: Handle, tracked: Mapping[str, Stateful]
+    ) -> T:
+        """Return what a function makes of all rows of a dataset, in an order of their own.
+
+        Raises:
+            ProgramError: it changes something that is tracked.
+        """
+        with measuring(tracked, handle.alias):
+            return self._whole(function, handle, None, "run.evaluate")
 
     def fitted(self, function: Callable[[Batch], T], handle: Handle) -> T:
         """Return what a function makes of the rows of a dataset that are in the run's shard."""

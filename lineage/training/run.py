@@ -17,7 +17,7 @@ from lineage.data.version import Version
 from lineage.errors import ProgramError
 from lineage.schedule import Epoch, Forward
 from lineage.schedule.contract import Rows
-from lineage.training.batch import Batch, Handle
+from lineage.training.batch import Batch, Handle, Measure
 from lineage.training.config import Config
 from lineage.training.contract import Recorder, Stateful
 from lineage.training.given import State
@@ -27,7 +27,6 @@ from lineage.training.reading import Drawing, Lent, Loading, Permit, RowReader
 from lineage.training.rows import RunRows
 from lineage.training.seeds import LoadingSeeds
 from lineage.training.specification import RunSpec
-from lineage.training.unchanged import unchanged
 from lineage.training.vocabulary import columns_of
 
 Predictor = Callable[[Batch], ArrayLike]
@@ -224,15 +223,16 @@ class Run:
         """
         return self.fit(self._rows.labels(handle, column), handle)  # type: ignore[no-any-return]
 
-    def evaluate(self, function: Callable[[Batch], Mapping[str, float]], handle: Handle) -> Any:
+    def evaluate(self, function: Measure, handle: Handle, *, steers: bool = True) -> Any:
         """Measure on all present rows of a dataset; recorded as selection, not as training.
+
+        What is returned may steer the training, unless the program declares that it never does.
 
         Raises:
             ProgramError: the function changes what is tracked: it learned.
         """
-        with unchanged(self.tracked, handle.alias):
-            metrics = self._rows.measured(function, handle)
-        self._recorder.evaluated(handle.alias, self.step, metrics)
+        metrics = self._rows.measured(function, handle, self.tracked)
+        self._recorder.evaluated(handle.alias, self.step, metrics, steers=steers)
         return metrics
 
     def batches(self, handle: Handle) -> Iterator[Batch]:

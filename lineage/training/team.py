@@ -96,10 +96,12 @@ class TeamRecorder:
         if self.team.rank == 0:
             self.recorder.fitted(ordinal, alias, value)
 
-    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
+    def evaluated(
+        self, alias: str, step: int, metrics: Mapping[str, float], *, steers: bool = True
+    ) -> None:
         """Keep a measure once."""
         if self.team.rank == 0:
-            self.recorder.evaluated(alias, step, metrics)
+            self.recorder.evaluated(alias, step, metrics, steers=steers)
 
 
 def launch(store: Store, run_id: str, size: int, until: int | None, *, allow_changed: bool) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from storage.catalogue.tables import Base
 from storage.errors import SchemaVersionError
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration: what the declared tables are."""
 
 VERSION = Table(

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="REQUEST…|PLAN", nargs=-1, required=True)
 @click.option("--workers", type=click.IntRange(min=1), help="Default: as the policy says.")
 @click.option("--measure", is_flag=True, help="Measure accuracies on the models' canaries.")
+@click.option(
+    "--exact-selection",
+    is_flag=True,
+    help="Replay from the first measure on the forgotten that may have steered a training.",
+)
 @click.option("--why", metavar="TASK", help="Explain one task.")
 @click.option("--mermaid", is_flag=True, help="Draw the plan as a Mermaid flowchart.")
 @pass_call
@@ -29,6 +34,7 @@ def plan(
     names: tuple[str, ...],
     workers: int | None,
     measure: bool,
+    exact_selection: bool,
     why: str | None,
     mermaid: bool,
 ) -> None:
@@ -39,10 +45,13 @@ def plan(
     if why and mermaid:
         raise click.UsageError("give one of --why and --mermaid")
     again = names[0].startswith("plan-")
-    if again and (len(names) > 1 or workers or measure):
+    if again and (len(names) > 1 or workers or measure or exact_selection):
         raise click.UsageError("a plan that was made is shown as it is: give its id alone")
     with call.open() as store:
-        plan_id, made = _found(store, names[0]) if again else _made(store, names, workers, measure)
+        if again:
+            plan_id, made = _found(store, names[0])
+        else:
+            plan_id, made = _made(store, names, workers, measure, exact_selection)
         _show(call, plan_id, made, why, mermaid)
     call.then(f"apply {plan_id}")
 
@@ -81,15 +90,20 @@ def answer_plan(call: Call, store: "Store", requests: tuple[str, ...]) -> None:
 
 
 def _made(
-    store: "Store", requests: tuple[str, ...], workers: int | None = None, measure: bool = False
+    store: "Store",
+    requests: tuple[str, ...],
+    workers: int | None = None,
+    measure: bool = False,
+    exact_selection: bool = False,
 ) -> tuple[str, "Plan"]:
     from unlearn.plan.planner import make_plan
 
-    if not measure:
-        return make_plan(store, requests, workers)
-    from unlearn.plan.accuracy import measured
+    how = None
+    if measure:
+        from unlearn.plan.accuracy import measured
 
-    return make_plan(store, requests, workers, partial(measured, store))
+        how = partial(measured, store)
+    return make_plan(store, requests, workers, how, exact_selection=exact_selection)
 
 
 def _found(store: "Store", plan_id: str) -> tuple[str, "Plan"]:

@@ -34,7 +34,7 @@ def check_fresh(store: Store, plan_id: str) -> Plan | None:
         raise PlanError(f"plan {plan_id} is {row.state}", hint=f"see `expunge show {plan_id}`")
     if row.state != "ready":
         return None
-    changes = differences(plan, draft(store, plan.requests))
+    changes = differences(plan, draft(store, plan.requests, exact_selection=plan.exact_selection))
     if changes:
         raise StalePlanError(
             f"plan {plan_id} no longer fits the store: {'; '.join(changes)}",

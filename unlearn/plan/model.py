@@ -210,7 +210,8 @@ class Plan(_Frozen):
     save those of the ``critical`` tasks. ``latest_start`` leaves the store's policy of safety
     before the ``deadline``, the earliest of its requests. ``adaptive`` requests came after a model
     was published, and may depend on it. ``accuracy`` is by version id, where it
-    was asked for.
+    was asked for. With ``exact_selection`` what measures on the forgotten records may have steered
+    is recomputed too.
     """
 
     requests: tuple[str, ...]
@@ -233,6 +234,7 @@ class Plan(_Frozen):
     claim_possible: Claim
     notes: tuple[str, ...]
     accuracy: dict[str, Accuracy] = Field(default_factory=dict)
+    exact_selection: bool = False
     rejected: tuple[Rejected, ...]
 
     def task(self, task_id: str) -> Task:

@@ -12,13 +12,20 @@ from lineage.data.closure import closure
 from lineage.data.fences import forgotten
 from lineage.data.identity import Positions
 from lineage.provenance.query import live_versions
+from lineage.provenance.selection import steered
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Accuracy, Affected, Plan, Task
-from unlearn.plan.passes.alternatives import full_retrain, giving_up, later_restarts, retrained
+from unlearn.plan.passes.alternatives import (
+    exactly_selected,
+    full_retrain,
+    giving_up,
+    later_restarts,
+    retrained,
+)
 from unlearn.plan.passes.emptied import without_emptied
 from unlearn.plan.passes.finish import finish
 from unlearn.plan.passes.interim import interims
@@ -46,16 +53,18 @@ def make_plan(
     request_ids: Sequence[str],
     workers: int | None = None,
     measured: Measure | None = None,
+    *,
+    exact_selection: bool = False,
 ) -> tuple[str, Plan]:
     """Plan some open requests together and record the plan; returns its id and what it says.
 
-    See `draft` for ``workers`` and ``measured``.
+    See `draft` for ``workers``, ``measured`` and ``exact_selection``.
 
     Raises:
         NotFoundError: a request does not exist.
         RequestError: a request is done or cancelled.
     """
-    plan = draft(store, request_ids, workers, measured)
+    plan = draft(store, request_ids, workers, measured, exact_selection=exact_selection)
     with store.catalogue.write() as session:
         content = plan.model_dump(mode="json")
         row = tables.Plan(
@@ -82,36 +91,62 @@ def draft(
     request_ids: Sequence[str],
     workers: int | None = None,
     measured: Measure | None = None,
+    *,
+    exact_selection: bool = False,
 ) -> Plan:
     """The plan for some requests as the store is now; nothing is written.
 
     ``workers`` are as many as the policy says, unless given. With ``measured``, accuracies of the
-    versions to be replaced stand beside the alternatives.
+    versions to be replaced stand beside the alternatives. With ``exact_selection``, what measures
+    on the forgotten records may have steered counts as having learned from them.
     """
     with store.catalogue.read() as session:
-        requests = open_requests(session, request_ids)
+        requests, policy = open_requests(session, request_ids), policy_of(session)
         asked = _Asked(
             {request.id: request.received_at for request in requests},
             min((request.due_at for request in requests if request.due_at), default=None),
             ledger.revision(session),
-            policy_of(session),
+            workers or policy.workers,
+            policy,
+            forget_sets(session, request_ids),
             _all_forgotten(session),
+            exact_selection,
         )
-        wanted = forget_sets(session, list(asked.received))
-    found, usable = impact(store, wanted), _usable(store)
+    usable = _usable(store)
+    asked, found, snapshot, work = _settled(store, asked, usable)
+    plan = _assemble(store, asked, found, snapshot, work, usable, measured)
+    if exact_selection or not _steered(store, asked.wanted):
+        return plan
+    *_, other = _settled(store, replace(asked, exact_selection=True), usable)
+    return plan.model_copy(update={"rejected": (*plan.rejected, exactly_selected(other.visits))})
+
+
+def _settled(
+    store: Store, asked: "_Asked", usable: Callable[[str], bool]
+) -> tuple["_Asked", Impact, World, "_Work"]:
+    """What is asked and recomputed, with all left out that was left out of what is gone on with."""
+    also = _steered(store, asked.wanted) if asked.exact_selection else ()
+    found = impact(store, asked.wanted, also=also)
     while True:
-        snapshot = _snapshot(store, found, wanted, asked.gone)
+        fenced = found if asked.gone == asked.wanted else impact(store, asked.gone, also=also)
+        snapshot = _snapshot(store, found, fenced, asked.gone)
         work = _work(snapshot, found, usable)
         with store.catalogue.read() as session:
             more = behind(snapshot, work.chains, left_out(session, asked.gone))
         if not more:
-            return _assemble(store, asked, found, snapshot, work, usable, workers, measured)
+            return asked, found, snapshot, work
         asked = replace(asked, gone=union(asked.gone, more))
 
 
-def _snapshot(store: Store, found: Impact, wanted: Positions, gone: Positions) -> World:
-    """What planning looks at, where ``wanted`` is to be forgotten and ``gone`` is left out."""
-    fenced = found if gone == wanted else impact(store, gone)
+def _steered(store: Store, wanted: Positions) -> tuple[str, ...]:
+    """The segments that measures on these records, or on rows made of them, may have steered."""
+    rows = closure(store, wanted).everything
+    with store.catalogue.read() as session:
+        return steered(session, rows)
+
+
+def _snapshot(store: Store, found: Impact, fenced: Impact, gone: Positions) -> World:
+    """What planning looks at, where what is ``gone`` is left out, whose impact is ``fenced``."""
     with store.catalogue.read() as session:
         laps = laps_of(session)
         left = retained_visits(store, session, laps, fenced.segments, gone)
@@ -121,13 +156,19 @@ def _snapshot(store: Store, found: Impact, wanted: Positions, gone: Positions) -
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is to be planned: requests and when they came, by when, and what no replay may see."""
+    """What is to be planned: requests and when they came, by when, and how.
+
+    ``wanted`` is to be forgotten, and no replay may see what is ``gone``.
+    """
 
     received: Mapping[str, datetime]
     deadline: datetime | None
     revision: int
+    workers: int
     policy: Policy
+    wanted: Positions
     gone: Positions
+    exact_selection: bool
 
 
 @dataclass(frozen=True)
@@ -170,12 +211,10 @@ def _assemble(
     snapshot: World,
     work: _Work,
     usable: Callable[[str], bool],
-    workers: int | None,
     measured: Measure | None,
 ) -> Plan:
-    affected = work.affected
+    affected, workers = work.affected, asked.workers
     accuracy = measured(snapshot, affected) if measured else {}
-    workers = workers or asked.policy.workers
     with store.catalogue.read() as session:
         duration = round(timetable(work.tasks, workers).duration, 3)
         full_visits, full_seconds = full_retrain(snapshot, affected)
@@ -199,9 +238,12 @@ def _assemble(
             critical=critical_path(work.tasks),
             latest_start=asked.deadline and asked.policy.latest_start(asked.deadline, duration),
             adaptive=late,
-            claim_possible=possible_claim(session, found, asked.gone, work.replayed),
+            claim_possible=possible_claim(
+                session, found, asked.gone, work.replayed, _steered(store, asked.wanted)
+            ),
             notes=notes(session, found, affected, asked.gone, late),
             accuracy=accuracy,
+            exact_selection=asked.exact_selection,
             rejected=(
                 *later_restarts(snapshot, work.chains, names, work.visits),
                 *giving_up(snapshot, affected, usable, work.visits, accuracy),

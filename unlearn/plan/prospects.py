@@ -1,6 +1,6 @@
 """What can be said of a plan before it is carried out: the claim it may bear, and warnings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -18,12 +18,21 @@ from unlearn.plan.world import VersionFacts
 
 
 def possible_claim(
-    session: Session, found: Impact, gone: Positions, replayed: Sequence[Task]
+    session: Session,
+    found: Impact,
+    gone: Positions,
+    replayed: Sequence[Task],
+    steered: Collection[str],
 ) -> Claim:
-    """The strongest claim that a twin could bear."""
+    """The strongest claim that a twin could bear.
+
+    ``steered`` are the segments that measures on the records may have steered.
+    """
     if incomplete_runs(session, gone):
         return Claim.NONE
     if _held(session, found) or any(task.work.kind == "external" for task in replayed):
+        return Claim.EXACT_BY_PROVENANCE
+    if not found.segments.issuperset(steered):
         return Claim.EXACT_BY_PROVENANCE
     return Claim.REPLAY_VERIFIED
 

@@ -8,7 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.provenance.exposure import incomplete_runs
-from lineage.provenance.selection import chosen
+from lineage.provenance.query import live_versions
+from lineage.provenance.selection import chosen, steered
 from lineage.source import changed_files
 from lineage.store import Store
 from lineage.training.environment import Environment
@@ -17,7 +18,7 @@ from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.claim import Evidence, decide
 from unlearn.dispatch.worker import Context
-from unlearn.impact import impact
+from unlearn.impact import Impact, impact
 from unlearn.plan.model import Plan
 from unlearn.plan.stored import decoded
 from unlearn.request.reading import forget_sets
@@ -92,6 +93,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             adaptive=plan.adaptive,
             external=tuple(external),
             incomplete=incomplete_runs(session, decoded(plan.forget)),
+            steered=_steered(store, session, plan, results, found),
             chosen=tuple(
                 each.choice for each in chosen(session, found.closure.everything, versions)
             ),
@@ -102,6 +104,26 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
                 if work.first_step < work.until and not result["visits"]
             ),
         )
+
+
+def _steered(
+    store: Store, session: Session, plan: Plan, results: Results, found: Impact
+) -> tuple[str, ...]:
+    """The versions that measures on the forgotten may have steered, of those that stay in use.
+
+    A replacement is named after what it replaces, as twins are.
+    """
+    segments = steered(session, found.closure.everything)
+    if not segments:
+        return ()
+    spread = impact(store, {}, also=segments)
+    stay = (live_versions(session) & spread.versions) - found.versions - set(plan.affected.versions)
+    made = {
+        version["replaces"]
+        for version in made_versions(results)
+        if spread.checkpoints & {*version["members"].values()}
+    }
+    return tuple(sorted(stay | made))
 
 
 def _differences(session: Session, original: str, replay: str) -> list[str]:

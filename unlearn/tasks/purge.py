@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
 from lineage.data.retained import live
+from lineage.provenance.selection import measures
 from lineage.store import Store
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
@@ -43,6 +44,7 @@ def execute(context: Context) -> dict[str, Any]:
         artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
         _mark(session, store.clock(), artefacts | {*work.versions, *found.versions})
         running = _running(session, rows, artefacts)
+        _erase_measures(session, _with_tainted(rows, found))
     destroyed = destroy(store, artefacts)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     sweep(store)
@@ -73,6 +75,12 @@ def _mark(session: Session, now: datetime, ids: set[str]) -> None:
     for table in (tables.Checkpoint, tables.Fit, tables.ModelVersion):
         gone = update(table).where(table.id.in_(ids), table.purged_at.is_(None))
         session.execute(gone.values(purged_at=now))
+
+
+def _erase_measures(session: Session, rows: Positions) -> None:
+    """What was measured on the forgotten rows may be one of their values: the names stay."""
+    for measure, _ in measures(session, rows):
+        measure.metrics = dict.fromkeys(measure.metrics)
 
 
 def _running(session: Session, rows: Positions, artefacts: set[str]) -> list[str]:

@@ -105,7 +105,11 @@ class Fit(Base):
 
 
 class Evaluation(Base):
-    """A selection edge: a measure on an input that may have steered a choice, never the weights."""
+    """A selection edge: a measure on an input, after ``step`` optimizer steps.
+
+    It may have steered a choice, and where the program did not declare otherwise (``steers``) what
+    the run did next. Measures on rows that are erased have no values any more.
+    """
 
     __tablename__ = "evaluations"
 
@@ -114,6 +118,7 @@ class Evaluation(Base):
     alias: Mapped[str]
     step: Mapped[int]
     metrics: Mapped[dict[str, Any]]
+    steers: Mapped[bool]
     created_at: Mapped[datetime]
 
 

@@ -78,6 +78,16 @@ def giving_up(
             )
 
 
+def exactly_selected(visits: int) -> Rejected:
+    """To recompute what measures on the forgotten records may have steered as well."""
+    return Rejected(
+        name="plan --exact-selection",
+        visits=visits,
+        why="what measures on the forgotten records returned may have steered a training: "
+        "the claim says so, unless it is replayed from the first of them",
+    )
+
+
 def retrained(visits: int, full_visits: int) -> Iterator[Rejected]:
     """To train everything in use again from scratch."""
     more = f"{full_visits - visits} visits more than needed"

@@ -1,23 +1,28 @@
 """Making sure that rows which are only measured leave nothing in what is trained."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lineage.errors import ProgramError
 from lineage.training.contract import Stateful
+from lineage.training.seeds import generators_kept
 from lineage.training.state import digest
 
 
 @contextmanager
-def unchanged(tracked: Mapping[str, Stateful], alias: str) -> Iterator[None]:
+def measuring(tracked: Mapping[str, Stateful], alias: str) -> Iterator[None]:
     """Allow a block to measure rows of a dataset, and raise if it changes a tracked object.
+
+    The global generators have the state again afterwards that they had.
 
     Raises:
         ProgramError: one changed: it learned from rows that are recorded as measured alone.
         StateError: its state cannot be stored exactly.
     """
     before = _digests(tracked)
-    yield
+    with generators_kept(uses_torch="torch" in sys.modules):
+        yield
     after = _digests(tracked)
     if changed := [name for name in tracked if after[name] != before.get(name)]:
         raise ProgramError(

@@ -1,0 +1,24 @@
+"""measures that steer"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # What was measured before may have steered anything.
+    with op.batch_alter_table("evaluations") as table:
+        table.add_column(
+            sa.Column("steers", sa.Boolean(), nullable=False, server_default=sa.true())
+        )
+    with op.batch_alter_table("evaluations") as table:
+        table.alter_column("steers", server_default=None)
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("evaluations") as table:
+        table.drop_column("steers")
