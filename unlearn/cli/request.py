@@ -36,11 +36,12 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
         with whom.identified():
             by = None if due is None else end_of(due.date())
             accepted = accept(store, whom.kind, whom.ids, whom.within, by)
-        if isinstance(accepted, Erased):
-            call.out.one(ErasedAnswer.of(whom.kind, [accepted]))
+        if accepted.state == "done":
+            done = Erased(accepted.request_id, accepted.state, accepted.date)
+            call.out.one(ErasedAnswer.of(whom.kind, [done]))
             return
-        call.out.one(find(store, accepted.id))
-    call.then(f"plan {accepted.id}")
+        call.out.one(find(store, accepted.request_id))
+    call.then(f"plan {accepted.request_id}")
 
 
 @request.command("list", example="expunge request list")

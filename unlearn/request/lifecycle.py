@@ -33,8 +33,12 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
+from unlearn.request.accepted import Accepted
 from unlearn.request.deadline import month_after
 from unlearn.request.reading import batches, open_requests
+
+KINDS = ("subject", "record")
+"""What a request may name."""
 
 
 def accept(
@@ -43,7 +47,7 @@ def accept(
     names: Sequence[str],
     within: str | None = None,
     due: datetime | None = None,
-) -> tables.Request | Erased:
+) -> Accepted:
     """Take a request to forget ``subject`` or ``record`` ids; the same request twice is one.
 
     It must be done by ``due``, a month from now unless another time is given; of two times, by the
@@ -51,9 +55,15 @@ def accept(
     answer.
 
     Raises:
+        RequestError: the kind is another.
         UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
+    if kind not in KINDS:
+        raise RequestError(
+            f"a request names subjects or records, and not {kind!r}",
+            hint=f"give one of: {', '.join(KINDS)}",
+        )
     wanted = list(dict.fromkeys(names))
     while True:
         revision = _revision(store)
@@ -63,7 +73,7 @@ def accept(
             return _known(store, list(earlier.values()), due)
         request = _accept(store, kind, new, revision, due)
         if request is not None:
-            return request
+            return Accepted.waiting(request)
 
 
 def cancel(store: Store, request_id: str) -> None:
@@ -146,13 +156,14 @@ def _divided(
 
 def _known(
     store: Store, covering: Sequence[Erased], due: datetime | None
-) -> tables.Request | Erased:
+) -> Accepted:
     """What already covers all ids of a request: the open request, or the finished erasure."""
     newest = max(covering, key=lambda each: each.date)
     if newest.state == "done":
-        return newest
+        return Accepted.erased(newest)
     with store.catalogue.write() as session:
-        return _hastened(session.get_one(tables.Request, newest.request_id), due)
+        waiting = _hastened(session.get_one(tables.Request, newest.request_id), due)
+        return Accepted.waiting(waiting)
 
 
 def _hastened(request: tables.Request, due: datetime | None) -> tables.Request:

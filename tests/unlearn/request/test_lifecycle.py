@@ -11,13 +11,13 @@ from pyroaring import BitMap
 from sqlalchemy import update
 
 from lineage.data.dataset import add, head
-from lineage.data.identity import Erased
 from lineage.provenance.query import who_saw
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 from unlearn.erase import erase_rows
 from unlearn.errors import RequestError
 from unlearn.request import lifecycle
+from unlearn.request.accepted import Accepted
 from unlearn.request.lifecycle import accept, cancel
 from unlearn.request.reading import forget_sets, open_requests
 
@@ -102,7 +102,7 @@ def test_what_was_erased_is_answered_with_request_and_date(people: Any, store: A
     closed = datetime(2026, 11, 9, tzinfo=UTC)
     with store.catalogue.write() as session:
         session.execute(update(tables.Request).values(state="done", closed_at=closed))
-    assert accept(store, "subject", ["Cornelius"]) == Erased(request.id, "done", closed)
+    assert accept(store, "subject", ["Cornelius"]) == Accepted(request.id, "done", closed)
 
 
 def test_an_erased_namesake_does_not_cover_somebody_who_is_still_there(
@@ -283,3 +283,8 @@ def test_forget_sets_of_no_requests_are_empty(people: Any, store: Any) -> None:
         assert forget_sets(session, []) == {}
         assert open_requests(session, []) == []
     assert BitMap(present(store)) == BitMap(range(4))
+
+
+def test_a_kind_that_there_is_not_is_refused_in_words(store: Any) -> None:
+    with pytest.raises(RequestError, match="names subjects or records, and not 'person'"):
+        accept(store, "person", ["Cornelius"])

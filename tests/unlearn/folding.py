@@ -1,0 +1,43 @@
+"""A program whose state folds the numbers of its rows, and writes down what it was given."""
+
+from typing import Any
+
+import numpy as np
+
+import lineage
+
+EXECUTED: list[list[tuple[int, list[int]]]] = []
+"""For each time that it was executed, the numbers of the rows at each step."""
+
+
+class Fold:
+    """What is trained: two numbers, which depend on the order of everything they were given."""
+
+    def __init__(self) -> None:
+        self.value = np.zeros(2)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value = np.array(state["value"])
+
+    def learn(self, step: int, numbers: list[int], taught: float) -> None:
+        """Take in the rows of a step, and what a teacher adds to them."""
+        total = float(sum(numbers))
+        self.value = self.value * 0.9 + [total + taught, total * (step + 1)]
+
+
+@lineage.program
+def train(run: Any) -> None:
+    """Fold the rows of ``d``, with what a model that is given adds."""
+    fold, executed = Fold(), []
+    EXECUTED.append(executed)
+    run.track(model=fold)
+    taught = 0.0
+    if run.config.get("taught", False):
+        taught = sum(float(each["model"]["value"][0]) for each in run.given("teacher"))
+    for batch in run.batches(run.dataset("d")):
+        numbers = batch["number"].tolist()
+        executed.append((run.step, numbers))
+        fold.learn(run.step, numbers, taught)
