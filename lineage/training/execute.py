@@ -22,6 +22,7 @@ from lineage.training import checkpoint as checkpoints
 from lineage.training import recording as recordings
 from lineage.training.environment import Environment, deterministic, fingerprint
 from lineage.training.given import GivenModels, given_to
+from lineage.training.models_read import executing
 from lineage.training.order import DrawnSchedule, Order
 from lineage.training.program import Program, load_program
 from lineage.training.recorder import StoreRecorder
@@ -112,7 +113,8 @@ def execute_in(
             run.until = until
             _seed_by_step(run, spec, program)
             began = time.perf_counter()
-            program(run)
+            with executing(row.id):
+                program(run)
             if spec.train is None:
                 run.finish(time.perf_counter() - began)
     if run.step < run.end:

@@ -24,6 +24,7 @@ from lineage.training.execute import Start, open_inputs, pinned_program, prepare
 from lineage.training.fits import fit_of, value_of
 from lineage.training.given import members_of
 from lineage.training.learned import learned_columns, rows_as_learned
+from lineage.training.models_read import note_read
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Predictor, Run
 from lineage.training.specification import RunSpec
@@ -101,15 +102,19 @@ def find_version(store: Store, name: str) -> tables.ModelVersion:
 def load_model(store: Store, name: str) -> Ensemble:
     """Open a model version, by id or by model name, to predict with.
 
+    What this process watches, and has not ended by then, descends from it, as after `restore`.
+
     Raises:
         NotFoundError: there is none.
         CheckpointError: it or a member was purged.
-        ProgramError: the program changed, or declares no ``run.predictor``.
+        ProgramError: the program changed, or declares no ``run.predictor``; or a program calls this
+            while it is executed: its models are given to it.
     """
     version = find_version(store, name)
     _require_kept(store, version)
     with store.catalogue.read() as session:
         members = members_of(session, version.id)
+    note_read(store, version.id, members)
     return open_ensemble(store, version.id, members, Aggregation(version.aggregation))
 
 

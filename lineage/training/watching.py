@@ -1,7 +1,6 @@
 """Watching a loop from its beginning to its end, and opening what it left."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ from sqlalchemy import update
 
 from lineage.data.dataset import head
 from lineage.data.fences import check_versions
-from lineage.data.given import Members, standing_in
+from lineage.data.given import standing_in
 from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError, RunError
 from lineage.schedule import RecordedSpec
@@ -31,6 +30,7 @@ from lineage.training.execute import claimed, open_inputs, record_environment, s
 from lineage.training.given import members_of
 from lineage.training.locate import Locator
 from lineage.training.model import find_version
+from lineage.training.models_read import note_read, read_in
 from lineage.training.observed import Chain, Observed, Watch
 from lineage.training.recorder import StoreRecorder
 from lineage.training.specification import RunSpec
@@ -41,9 +41,6 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 
 INTERACTIVE = "(interactive)"
-
-_READ: dict[Path, dict[str, Members]] = defaultdict(dict)
-"""The model versions that this process has read, by the path of their store."""
 
 
 @contextmanager
@@ -125,7 +122,7 @@ def restore(store: Store, name: str, tracked: Mapping[str, Stateful]) -> str:
         members = standing_in({version.id: members}, commission.stands_in)[version.id]
     (checkpoint,) = members.values()
     _restore(tracked, load(store, checkpoint))
-    _READ[store.path][version.id] = members
+    note_read(store, version.id, members)
     return version.id
 
 
@@ -152,7 +149,7 @@ def _watched(
     replayer = EventReplayer(start.step)
     with closing(recording.open_log(store, drawn, told, replayer.read)) as log:
         recorder = StoreRecorder(store, run_id, environment, inputs, log)
-        read = _READ[store.path]
+        read = read_in(store)
         run = Observed(
             version, locator, recorder, log, replayer, chain, tracked, watch, team, start.step, read
         )

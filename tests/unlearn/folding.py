@@ -1,5 +1,6 @@
 """A program whose state folds the numbers of its rows, and writes down what it was given."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,10 @@ import lineage
 
 EXECUTED: list[list[tuple[int, list[int]]]] = []
 """For each time that it was executed, the numbers of the rows at each step."""
+
+
+BETWEEN: list[Callable[[], object]] = []
+"""What happens at the second batch of the next program that is told to wait for it."""
 
 
 class Fold:
@@ -40,4 +45,6 @@ def train(run: Any) -> None:
     for batch in run.batches(run.dataset("d")):
         numbers = batch["number"].tolist()
         executed.append((run.step, numbers))
+        if run.step == 1 and run.config.get("waits", False) and BETWEEN:
+            BETWEEN.pop()()
         fold.learn(run.step, numbers, taught)

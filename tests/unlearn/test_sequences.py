@@ -246,7 +246,8 @@ def test_every_model_in_use_is_a_training_from_scratch_at_every_moment(
 
 
 @pytest.mark.parametrize("topology", [0, 1, 2, 3, 6, 7])
-def test_a_request_that_is_withdrawn_leaves_no_mixture_behind(topology: int) -> None:
+def test_case_o_withdrawn(topology: int) -> None:
+    """A waits, B is carried out, A is withdrawn, C follows; A comes back and is carried out."""
     live(
         [
             ("train", topology),
