@@ -49,11 +49,30 @@ def _renewed_versions(store: Store, session: Session, found: Closure) -> dict[st
     for version_id in session.scalars(select(tables.RunInput.version_id).distinct()):
         version = session.get_one(tables.DatasetVersion, version_id)
         made = maker_among(session, version, transforms)
-        if made is not None and made.id in found.stale and _lacks(store, session, version, found):
+        if made is None or made.id not in found.stale:
+            continue
+        taught = _taught(session, version, transforms, found)
+        if taught or _lacks(store, session, version, found):
             places = _places(store, session, version, transforms, found)
             if places is None or len(places):
                 versions[version_id] = places
     return versions
+
+
+def _taught(
+    session: Session,
+    version: tables.DatasetVersion,
+    transforms: Sequence[tables.Transform],
+    found: Closure,
+) -> bool:
+    """Whether a model that has to be made again made a version, or what it was made of."""
+    made = maker_among(session, version, transforms)
+    if made is None:
+        return False
+    given = (session.get_one(tables.DatasetVersion, each) for each in made.input_ids)
+    return made.id in found.taught or any(
+        _taught(session, each, transforms, found) for each in given
+    )
 
 
 def _lacks(store: Store, session: Session, version: tables.DatasetVersion, found: Closure) -> bool:

@@ -158,8 +158,13 @@ def release(store: Store, hold_id: str) -> tables.Hold:
 
 def kept_under_hold(session: Session) -> set[str]:
     """What the holds in force keep: the artefacts they name, and the members of held versions."""
+    return _with_members(session, active_holds(session))
+
+
+def active_holds(session: Session) -> set[str]:
+    """The artefacts that the holds in force name."""
     named = select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
-    return _with_members(session, set(session.scalars(named)))
+    return set(session.scalars(named))
 
 
 def _usable(store: Store, version: str) -> tables.ModelVersion:

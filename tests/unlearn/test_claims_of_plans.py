@@ -223,3 +223,25 @@ def test_a_measure_leaves_the_random_numbers_of_its_step_alone(
         version = lineage.train(store, steering.steered, {"d": "d", "val": "val"}, "m", recipe)
         digests.add(version.digest)
     assert len(digests) == 1
+
+
+def test_what_was_proved_stands_when_a_later_plan_has_replaced_the_model(
+    makes_store: MakesStore, tmp_path: Path
+) -> None:
+    store = makes_store(d=written(tmp_path / "d.csv", "P"))
+    recipe = lineage.Recipe(**RECIPE, config={"counts": 0})
+    lineage.train(store, steering.counting, {"d": "d"}, "m", recipe)
+    first, _ = forgotten(store, "P1")
+    proved = unlearn.verify_plan(store, first, twin=True)
+    assert (proved.claim, proved.verdict) == (Claim.REPLAY_VERIFIED, Verdict.PASSED)
+    second, claim = forgotten(store, "P2")
+    found = unlearn.verify_plan(store, first, twin=True)
+    assert (found.id, found.claim, found.verdict) == (proved.id, proved.claim, Verdict.PASSED)
+    assert (found.evidence, found.twins) == (proved.evidence, proved.twins)
+    said = found.statement.reason
+    assert said.startswith(f"proved on {store.clock():%Y-%m-%d}, replaced by mv-")
+    assert f" of {second}: " in said
+    third, _ = forgotten(store, "P3")
+    found = unlearn.verify_plan(store, second, twin=True)
+    assert (found.id, found.claim) == (second, claim["claim"])
+    assert unlearn.verify_plan(store, third, twin=True).claim is Claim.REPLAY_VERIFIED

@@ -70,7 +70,6 @@ def at(store: Any, run_id: str, step: int) -> str:
 def asked(store: Any, kind: str, name: str) -> str:
     """A request to forget a record or subject."""
     request = accept(store, kind, [name])
-    assert isinstance(request, tables.Request)
     return request.id
 
 
@@ -251,7 +250,6 @@ def _some_plan(session: Any, store: Any) -> str:
 
 def test_an_unfinished_plan_keeps_a_run_as_it_is(store: Any, run: str) -> None:
     request = accept(store, "subject", ["person-03"])
-    assert isinstance(request, tables.Request)
     plan_id, _ = make_plan(store, [request.id])
     with pytest.raises(PlanError, match=f"{plan_id} is about run {run}"):
         thin(store, run, keep=5)

@@ -1,17 +1,18 @@
 """Verifying a plan's outcome, at any later time, with nothing that was purged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from lineage.errors import CheckpointError
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from unlearn.claim import Evidence, Statement, Twin, Verdict, decide
+from unlearn.claim import Claim, Evidence, Statement, Twin, Verdict, decide
 from unlearn.dispatch import journal
 from unlearn.errors import InconclusiveError
 from unlearn.plan.stored import load_plan
@@ -33,17 +34,26 @@ class Verified(BaseModel):
     model_digest: str | None
     twin_digest: str | None
 
+    @property
+    def claim(self) -> Claim:
+        """The claim that was found."""
+        return self.statement.claim
+
 
 def verify_plan(store: Store, plan_id: str, *, twin: bool) -> Verified:
     """Gather the evidence for an applied plan again; ``twin`` trains the counterfactual.
 
+    Where a later plan has replaced the outcome, what was proved for it stands as a record: the
+    strongest claim that was found, or the newest failure, with its date.
+
     Raises:
         NotFoundError: there is no such plan.
-        InconclusiveError: it was not applied to its end, or a later plan replaced its outcome.
+        InconclusiveError: it was not applied to its end.
         CorruptObjectError: a member of a version it made is damaged or gone.
     """
     with store.catalogue.read() as session:
         row, plan = load_plan(session, plan_id)
+        replaced = _replaced_by(session, plan_id)
     if row.state != "applied":
         raise InconclusiveError(
             f"plan {plan_id} is {row.state}: there is no outcome to verify",
@@ -51,24 +61,76 @@ def verify_plan(store: Store, plan_id: str, *, twin: bool) -> Verified:
         )
     results = journal.results(store, plan_id)
     made = made_versions(results)
+    if replaced is not None:
+        return _on_record(store, row, results, replaced)
     for version in made:
-        _read_members(store, version)
+        for member in version["members"].values():
+            checkpoints.load(store, member)
     twins = compare(store, plan, made) if twin and made else None
     evidence = gather(store, plan, results)
     statement, verdict = decide(evidence, twins)
     return _record(store, plan_id, statement, verdict, evidence, tuple(twins or ()), made)
 
 
-def _read_members(store: Store, version: Mapping[str, Any]) -> None:
-    """Read every member's bytes, by their digests: what is claimed about must be there."""
-    for member in version["members"].values():
-        try:
-            checkpoints.load(store, member)
-        except CheckpointError as error:
-            raise InconclusiveError(
-                f"{error.message}: a later plan replaced the version it belonged to",
-                hint="verify that plan: it covers the models of today",
-            ) from error
+def _replaced_by(session: Session, plan_id: str) -> str | None:
+    """What came in place of the first version that a plan made and that is purged; None: none is.
+
+    An interim version gives way to the version that it stood in for.
+    """
+    version = tables.ModelVersion
+    purged = session.scalar(
+        select(version)
+        .where(
+            version.plan_id == plan_id, version.interim.is_(False), version.purged_at.is_not(None)
+        )
+        .order_by(version.sequence)
+        .limit(1)
+    )
+    if purged is None:
+        return None
+    newer = session.scalar(
+        select(version)
+        .where(version.replaces_id == purged.id, version.interim.is_(False))
+        .order_by(version.sequence.desc())
+        .limit(1)
+    )
+    return "nothing" if newer is None else f"{newer.id} of {newer.plan_id}"
+
+
+def _on_record(
+    store: Store, row: tables.Plan, results: dict[str, dict[str, Any]], replaced: str
+) -> Verified:
+    """What was proved for a plan whose outcome is no more: when, and what replaced it."""
+    check = results["check"]
+    found = [(row.applied_at, _checked(row.id, check, made_versions(results)))]
+    with store.catalogue.read() as session:
+        known = select(tables.Verification).where(tables.Verification.plan_id == row.id)
+        found += [
+            (each.created_at, Verified.model_validate(each.evidence))
+            for each in session.scalars(known.order_by(tables.Verification.created_at))
+        ]
+    failed = [each for each in found if each[1].verdict is Verdict.FAILED]
+    ranks = [*Claim]
+    proved, best = failed[-1] if failed else min(found, key=lambda f: ranks.index(f[1].claim))
+    reason = f"proved on {proved:%Y-%m-%d}, replaced by {replaced}: {best.statement.reason}"
+    return best.model_copy(
+        update={"statement": best.statement.model_copy(update={"reason": reason})}
+    )
+
+
+def _checked(plan_id: str, check: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> Verified:
+    """What the plan's own check found."""
+    twins = tuple(Twin.model_validate(each) for each in check["twins"])
+    return Verified(
+        id=plan_id,
+        plan=plan_id,
+        statement=Statement.model_validate(check["claim"]),
+        verdict=Verdict(check["verdict"]),
+        evidence=Evidence.model_validate(check["evidence"]),
+        twins=twins,
+        model_digest=made[-1]["digest"] if made else None,
+        twin_digest=twins[-1].twin_digest if twins else None,
+    )
 
 
 def _record(

@@ -261,10 +261,15 @@ class Checked(_Answer):
 
 
 class Cancelled(_Answer):
-    """A request or plan that was cancelled."""
+    """A request or plan that was cancelled.
+
+    The rows of a withdrawn request come back by themselves, but for the datasets to ``derive``
+    again.
+    """
 
     id: str
     state: Literal["cancelled"] = "cancelled"
+    derive: tuple[str, ...] = ()
 
 
 def _replaced(results: Mapping[str, Mapping[str, Any]]) -> tuple[Replaced, ...]:

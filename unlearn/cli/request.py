@@ -75,11 +75,12 @@ def cancel(call: Call, identifier: str) -> None:
     from unlearn.request.lifecycle import cancel as cancel_request
 
     with call.open() as store:
+        derive: tuple[str, ...] = ()
         if _is_plan(identifier):
             cancel_plan(store, identifier)
         else:
-            cancel_request(store, identifier)
-        call.out.one(Cancelled(id=identifier))
+            derive = cancel_request(store, identifier)
+        call.out.one(Cancelled(id=identifier, derive=derive))
     call.then("status")
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.selection import Chosen, chosen
+from lineage.training.registry import active_holds
 from lineage.training.reshard import cap_of_placements, due, wear
 from storage.catalogue import tables
 from unlearn.claim import Claim
@@ -92,10 +93,7 @@ def _choice(each: Chosen) -> str:
 
 
 def _held(session: Session, found: Impact) -> bool:
-    holds = session.scalars(
-        select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
-    )
-    return any(each in found.checkpoints | found.versions for each in holds)
+    return bool(active_holds(session) & (found.checkpoints | found.versions | found.fits))
 
 
 def _left(version: VersionFacts) -> str:

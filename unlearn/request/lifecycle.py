@@ -76,10 +76,12 @@ def accept(
             return Accepted.waiting(request)
 
 
-def cancel(store: Store, request_id: str) -> None:
+def cancel(store: Store, request_id: str) -> tuple[str, ...]:
     """Withdraw a request that no plan has carried out: the fence falls, the rows come back.
 
-    Plans made for it and not begun are cancelled with it.
+    Plans made for it and not begun are cancelled with it. Returns the names of the datasets whose
+    rows come back only when they are derived again. Replays that other plans carried out meanwhile
+    stay without the rows, as these plans say.
 
     Raises:
         NotFoundError: there is no such request.
@@ -109,11 +111,10 @@ def cancel(store: Store, request_id: str) -> None:
         for fence in session.scalars(fences):
             fence.lifted_at = store.clock()
         session.flush()
-        for each in session.scalars(
-            select(tables.ForgetSet).where(tables.ForgetSet.request_id == request_id)
-        ):
-            _restore(session, store, each)
+        lifted = select(tables.ForgetSet).where(tables.ForgetSet.request_id == request_id)
+        left = [_restore(session, store, each) for each in session.scalars(lifted).all()]
         ledger.commit(session, "request", request.id, {"state": "cancelled"}, store.clock())
+    return tuple(sorted(name for name in left if name is not None))
 
 
 def _ready_plans(request_id: str) -> Select[tables.Plan]:
@@ -154,9 +155,7 @@ def _divided(
     return new, erasures(store, kind, found, within)
 
 
-def _known(
-    store: Store, covering: Sequence[Erased], due: datetime | None
-) -> Accepted:
+def _known(store: Store, covering: Sequence[Erased], due: datetime | None) -> Accepted:
     """What already covers all ids of a request: the open request, or the finished erasure."""
     newest = max(covering, key=lambda each: each.date)
     if newest.state == "done":
@@ -267,12 +266,15 @@ def _raise_fence(
     )
 
 
-def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> None:
-    """Take rows back into the head; what is made of others with them is for ``derive`` to say."""
+def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> str | None:
+    """Take rows back into the head; what is made of others with them is for ``derive`` to say.
+
+    Then the name of the dataset is returned.
+    """
     dataset = session.get_one(tables.Dataset, lifted.dataset_id)
     into = recorded_into(session, dataset.id)
     if any(made.scope != "record" or made.models for made in into):
-        return
+        return dataset.name
     head = session.get_one(tables.DatasetVersion, dataset.head_id)
     back = load_bitmap(lifted.positions) - forgotten(session, dataset.id)
     back -= superseded(
@@ -288,3 +290,4 @@ def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> None:
         head.id,
         f"cancel {lifted.request_id}",
     ).id
+    return None

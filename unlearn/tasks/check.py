@@ -14,6 +14,7 @@ from lineage.source import changed_files
 from lineage.store import Store
 from lineage.training.environment import Environment
 from lineage.training.recording import recording_of
+from lineage.training.registry import active_holds
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from unlearn.claim import Evidence, decide
@@ -57,6 +58,8 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
     found = impact(store, forget, also=plan.affected.segments)
     affected = found.checkpoints | set(plan.affected.checkpoints)
     versions = found.versions | set(plan.affected.versions)
+    purge = plan.task("purge").work
+    fits = found.fits | set(purge.fits if purge.kind == "purge" else ())
     members = [m for made in made_versions(results) for m in made["members"].values()]
     replays = [task.work for task in plan.tasks if task.work.kind == "replay"]
     done = {task: result for task, result in results.items() if task.startswith("replay-")}
@@ -88,7 +91,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
                 for difference in _differences(session, work.run_id, result["run"])
             ),
             changed=tuple(_changed(session, restarts)),
-            held=tuple(sorted(_held(session) & (affected | set(plan.affected.versions)))),
+            held=tuple(sorted(active_holds(session) & {*affected, *versions, *fits})),
             nominal={run: _nominal(session, run) for run in restarts},
             adaptive=plan.adaptive,
             external=tuple(external),
@@ -150,11 +153,6 @@ def _changed(session: Session, runs: dict[str, str | None]) -> Iterator[str]:
     for program_id in sorted(programs):
         program = session.get_one(tables.Program, program_id)
         yield from changed_files(Path(program.root), program.files)
-
-
-def _held(session: Session) -> set[str]:
-    held = select(tables.Hold.artefact_id).where(tables.Hold.released_at.is_(None))
-    return set(session.scalars(held))
 
 
 def _nominal(session: Session, run_id: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Every step is idempotent: marked in the catalogue first, then destroyed, so that
 leaves is found again by the next execution.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +56,13 @@ def execute(context: Context) -> dict[str, Any]:
         "destroyed_objects": destroyed,
         "erased_records": sum(map(len, rows.values())),
         "redacted_chunks": redacted,
-        "residuals": _residuals(store, rows, sorted(held & {*artefacts, *work.versions}), running),
+        "residuals": [
+            *_inputs(store, rows),
+            *_named("hold", sorted(held & {*artefacts, *work.versions}), "kept under a hold"),
+            *_named("run", running, _UNDER_WAY),
+            *_recipients(store, found),
+            *_named("backup", [str(store.path)], "copies of this store are not reached"),
+        ],
     }
 
 
@@ -124,22 +131,32 @@ def _close(store: Store, context: Context) -> None:
             session.delete(lease)
 
 
-def _residuals(
-    store: Store, rows: Positions, held: list[str], running: list[str]
-) -> list[dict[str, str]]:
-    """What this store cannot destroy, and who must."""
+_UNDER_WAY = "it is under way, and began with what is purged: it stops at its next checkpoint"
+
+
+def _named(kind: str, names: Iterable[str], why: str) -> Iterator[dict[str, str]]:
+    """What this store cannot destroy, and why somebody else must."""
+    yield from ({"kind": kind, "name": each, "why": why} for each in names)
+
+
+def _inputs(store: Store, rows: Positions) -> list[dict[str, str]]:
     with store.catalogue.read() as session:
-        parts = session.scalars(
-            select(tables.Part).where(tables.Part.dataset_id.in_(list(rows)))
-        ).all()
-        residuals = [
-            {"kind": "input-file", "name": part.source, "why": "rows were copied from it"}
-            for part in parts
+        parts = select(tables.Part.source).where(tables.Part.dataset_id.in_(list(rows)))
+        return [*_named("input-file", session.scalars(parts), "rows were copied from it")]
+
+
+def _recipients(store: Store, found: Impact) -> list[dict[str, str]]:
+    """Whoever was given a version that learned from the forgotten, and has it still."""
+    published = tables.Publication
+    with store.catalogue.read() as session:
+        given = select(published).where(
+            published.id.in_(found.publications), published.withdrawn_at.is_(None)
+        )
+        return [
+            {
+                "kind": "recipient",
+                "name": each.recipient,
+                "why": f"{each.version_id}, which learned from the forgotten, was given to them",
+            }
+            for each in session.scalars(given.order_by(published.created_at))
         ]
-    residuals += [{"kind": "hold", "name": each, "why": "kept under a hold"} for each in held]
-    why = "it is under way, and began with what is purged: it stops at its next checkpoint"
-    residuals += [{"kind": "run", "name": each, "why": why} for each in running]
-    residuals.append(
-        {"kind": "backup", "name": str(store.path), "why": "copies of this store are not reached"}
-    )
-    return residuals

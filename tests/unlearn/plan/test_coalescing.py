@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.catalogue import tables
 from unlearn.plan.coalescing import (
     AtOnce,
     LatestStart,
@@ -221,7 +220,6 @@ def test_drafted_plans_say_what_pending_requests_need(trained: Any) -> None:
     plans = {}
     for number in range(24):
         request = accept(trained, "subject", [f"person-{number:02d}"])
-        assert isinstance(request, tables.Request)
         plans[request.id] = draft(trained, [request.id])
         if len({run for plan in plans.values() for run in needs(plan)}) == 2:
             break
