@@ -239,7 +239,6 @@ def test_clean_members_that_are_there_serve_meanwhile() -> None:
         ("A: 5 6 7*, B: 2 1", "A3", ["seg-A2"]),
         ("A: 5 7*, B: 2 1", "A2", ["seg-B2"]),
         ("A: 5 7*, B!: 2 1", "A2", []),
-        ("B!: 1 2*", "B2", []),
     ],
 )
 def test_the_probe_takes_the_cheapest_clean_segment_that_went_on_from_another(
