@@ -233,21 +233,15 @@ def test_a_request_is_planned_again(trained, requested, planned):
 
 
 def test_a_cancelled_request_gives_its_rows_back(trained, requested):
-    assert trained.ask("cancel", requested) == {
-        "id": requested,
-        "state": "cancelled",
-        "derive": [],
-    }
+    cancelled = {"id": requested, "state": "cancelled", "derive": []}
+    assert trained.ask("cancel", requested) == cancelled
     assert trained.ask("dataset", "show", "voices")["records"] == 60
     assert trained.ask("cancel", requested, status=5)["error"]["code"] == "refused"
 
 
 def test_a_cancelled_plan_is_never_applied_and_leaves_its_request_open(trained, requested, planned):
-    assert trained.ask("cancel", planned) == {
-        "id": planned,
-        "state": "cancelled",
-        "derive": [],
-    }
+    cancelled = {"id": planned, "state": "cancelled", "derive": []}
+    assert trained.ask("cancel", planned) == cancelled
     assert "is cancelled" in trained("apply", planned, *DEBUG, status=5).err
     assert "is cancelled" in trained("cancel", planned, status=5).err
     assert trained.ask("request", "show", requested)["state"] == "open"
