@@ -57,8 +57,7 @@ def publish(
         "consumed": lap.consumed,
     }
     with store.catalogue.write() as session:
-        if blob not in store.objects:  # swept meanwhile: nothing referred to it yet
-            store.objects.put(data)
+        store.objects.put_again(blob, data)
         if lap.first_step == step:
             checkpoint.edition = _next_edition(session, run_id, step)
         if checkpoint.edition:
