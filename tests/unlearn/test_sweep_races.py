@@ -5,16 +5,23 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pyroaring import BitMap
 
-from lineage.data.dataset import head
+from lineage.data.dataset import add, head
+from lineage.data.version import chunks_of
+from lineage.errors import DatasetError
 from lineage.store import Store
+from lineage.training import nominal
 from lineage.training.model import find_version
 from lineage.training.registry import promote
+from storage import manifests
 from storage.catalogue import tables
-from unlearn.erase import destroy, referenced, sweep
+from storage.intake import Column
+from unlearn.erase import destroy, erase_rows, referenced, sweep
 
 
 def raced(
@@ -190,3 +197,70 @@ def test_a_version_that_is_purged_meanwhile_is_not_promoted(
     for use in (promote, registry.publish):
         with pytest.raises(RefusedError, match="was purged"):
             use(trained, "m", "production")
+
+
+def test_two_erasures_of_one_chunk_at_once_both_erase(
+    trained: Store, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dataset,) = workshop.rows_of(trained, tables.Dataset)
+    redact, others = manifests.redact, [BitMap([5])]
+
+    def raced_by_another(*arguments: Any) -> Any:
+        new = redact(*arguments)
+        if others:
+            erase_rows(trained, {dataset.id: others.pop()}, "plan-other")
+        return new
+
+    monkeypatch.setattr(manifests, "redact", raced_by_another)
+    erase_rows(trained, {dataset.id: BitMap([3])}, "plan-own")
+    with trained.catalogue.read() as session:
+        index = manifests.read_index(trained.objects, chunks_of(session, dataset.id, 2**62))
+    assert not {3, 5} & set(index.positions.tolist())
+    assert_all_there(trained)
+
+
+def test_a_label_that_is_erased_while_rows_are_added_does_not_come_back(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lineage.data import dataset
+
+    def written(name: str, labels: list[str]) -> Path:
+        rows = "".join(f"{name}{n},{label}\n" for n, label in enumerate(labels * 3))
+        (tmp_path / f"{name}.csv").write_text("id,label\n" + rows)
+        return tmp_path / f"{name}.csv"
+
+    made = add(store, "data", written("a", ["common", "rare"]), id_columns=("id",))
+    publish = dataset.publish
+
+    def erased_before(session: Any, *arguments: Any) -> Any:
+        row = session.get_one(tables.Dataset, made.dataset.id)
+        columns = [Column.model_validate(each) for each in row.columns]
+        row.columns = [each.keeping({0}).model_dump(mode="json") for each in columns]
+        session.flush()
+        session.expunge(row)
+        return publish(session, *arguments)
+
+    monkeypatch.setattr(dataset, "publish", erased_before)
+    with pytest.raises(DatasetError, match="labels of dataset 'data' were erased"):
+        add(store, "data", written("b", ["common"]))
+
+
+def test_sizes_that_another_training_froze_meanwhile_are_kept(
+    store: Store, tally: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tally.register(store)
+    fresh, others = nominal._fresh, [True]
+
+    def raced_by_another(*arguments: Any) -> Any:
+        found = fresh(*arguments)
+        if others:
+            key = (version.dataset.id, 2, 2, "")
+            theirs = nominal.Frozen(found.division, ((24, 24), (24, 24)))
+            others.clear()
+            assert nominal._freeze(store, key, theirs, refreeze=False)
+        return found
+
+    monkeypatch.setattr(nominal, "_fresh", raced_by_another)
+    wanted = nominal.Wanted(shards=2, slices=2)
+    found = nominal.frozen_cells(store, version, wanted, batch_size=8)
+    assert found.nominal == ((24, 24), (24, 24))
