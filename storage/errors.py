@@ -5,6 +5,8 @@
     │   ├── NotFoundError        (also a LookupError)
     │   ├── InvalidInputError    (also a ValueError)
     │   ├── CorruptObjectError
+    │   ├── DamagedStoreError
+    │   ├── UnavailableError
     │   ├── SweptObjectError
     │   ├── RecordingError
     │   ├── SchemaVersionError
@@ -51,6 +53,18 @@ class CorruptObjectError(StorageError):
     """A stored object is missing or its bytes do not hash to its digest."""
 
     code = "corrupt"
+
+
+class DamagedStoreError(StorageError):
+    """The catalogue or a key is damaged, empty or missing."""
+
+    code = "corrupt"
+
+
+class UnavailableError(StorageError):
+    """The store is sound, and cannot be used now: it is locked or read-only, or the disk fails."""
+
+    code = "unavailable"
 
 
 class SweptObjectError(StorageError):

@@ -4,7 +4,9 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import CorruptObjectError, InvalidInputError, SweptObjectError
@@ -23,6 +25,9 @@ class Objects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._temporary = root / "tmp"
+        self._claiming = 0
+        self._counting = threading.Lock()
+        self._claims: list[Path] = []
 
     def put(self, data: bytes) -> str:
         """Store ``data`` and return its digest; storing the same bytes again changes nothing."""
@@ -43,6 +48,9 @@ class Objects:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         place = self._place(digest)
+        if self._claiming:  # before it has its name: a sweep may come at once
+            self._claims.append(self.temporary().with_suffix(f".{digest}"))
+            self._claims[-1].touch()
         if self.verify(digest):
             path.unlink()
         else:
@@ -50,6 +58,29 @@ class Objects:
             path.replace(place)
         _sync_folder(place.parent)
         return digest
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Keep what is stored inside the block, by any thread, from the sweeps of other processes.
+
+        To be ended after the transaction that refers to it. What a process claimed that died is
+        swept.
+        """
+        with self._counting:
+            self._claiming += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._claiming -= 1
+                while self._claims and not self._claiming:
+                    self._claims.pop().unlink(missing_ok=True)
+
+    def claimed(self) -> set[str]:
+        """Return the digests that processes of this host which live are about to refer to."""
+        names = (path.name for path in self._temporary.glob("*.*"))
+        found = {name.rpartition(".")[2] for name in names if _writer_lives(name)}
+        return {digest for digest in found if _DIGEST.fullmatch(digest)}
 
     def temporary(self) -> Path:
         """A fresh path for a writer whose file will be adopted by `put_file`."""
@@ -105,6 +136,14 @@ class Objects:
                     hint="run the same command again",
                     digest=digest,
                 )
+
+    def put_again(self, digest: str, data: bytes) -> None:
+        """Store what `put` stored, if it was swept before the transaction that refers to it.
+
+        Inside a write transaction nothing is swept, so it is there until that ends.
+        """
+        if digest not in self:
+            self.put(data)
 
     def delete(self, digest: str) -> bool:
         """Remove a blob durably; True if it was there."""

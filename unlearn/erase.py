@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 
 import numpy as np
-from sqlalchemy import select
+from pyroaring import BitMap
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
@@ -17,19 +18,21 @@ from lineage.training.registry import kept_under_hold
 from storage import manifests
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.errors import CorruptObjectError
 from storage.intake import Column
 from unlearn.twin.compare import sweep_twins
+
+SWEPT_TOGETHER = 256
+"""Objects that are destroyed under one write lock."""
 
 
 def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
     """Null the rows in new chunks and destroy the old ones; returns how many chunks changed."""
     for dataset_id, positions in rows.items():
-        with store.catalogue.read() as session:
-            chunks = chunks_of(session, dataset_id, 2**62)
-        for chunk in chunks:
-            index = manifests.read_index(store.objects, (chunk,))
-            if contains(positions, index.positions).any():
-                _replace(store, chunk, manifests.redact(store.objects, chunk, positions), plan_id)
+        for first in _first_positions(store, dataset_id):
+            with store.objects.claiming():
+                while not _redacted(store, dataset_id, first, positions, plan_id):
+                    pass  # another erasure replaced the chunk meanwhile: begin with what it left
         _forget_labels(store, dataset_id)
     return _destroy_old(store, plan_id)
 
@@ -39,27 +42,35 @@ def destroy(store: Store, artefacts: Collection[str]) -> int:
 
     What a hold keeps stays, and so does an object that something in use refers to as well.
     """
-    with store.catalogue.read() as session:
+    # Under the write lock: nobody begins to refer to an equal object, or to hold one, meanwhile.
+    with store.catalogue.write() as session:
         held = kept_under_hold(session)
         rows = list(_objects(session))
-    doomed = {blob for artefact, blob, _ in rows if artefact in artefacts and artefact not in held}
-    kept = {blob for artefact, blob, purged in rows if purged is None or artefact in held}
-    return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
+        doomed = {each for name, each, _ in rows if name in artefacts and name not in held}
+        kept = {each for name, each, purged in rows if purged is None or name in held}
+        return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
 
 
 def sweep(store: Store) -> int:
-    """Destroy what nothing refers to: objects and twins of writers that died, and temporary files.
+    """Destroy what nothing refers to: objects, secrets and twins of writers that died, and drafts.
 
-    Writers put an object first and refer to it later, in a transaction that makes sure that it is
-    still there; so the write lock is all that is needed here. Returns how many files went.
+    Writers put an object first and refer to it later: they claim it until then, or look in their
+    transaction whether it is still there. What goes is decided and destroyed under the write lock,
+    some at a time, so that writers need not wait for all of it. Returns how many files went.
     """
-    with store.catalogue.write() as session:
+    with store.catalogue.read() as session:
         kept = set(referenced(session))
-        orphans = [digest for digest in store.objects if digest not in kept]
-        for digest in orphans:
-            store.objects.delete(digest)
+    orphans = [digest for digest in store.objects if digest not in kept]
+    swept = 0
+    for first in range(0, len(orphans), SWEPT_TOGETHER):
+        with store.catalogue.write() as session:
+            kept = set(referenced(session)) | store.objects.claimed()
+            some = (each for each in orphans[first : first + SWEPT_TOGETHER] if each not in kept)
+            swept += sum(store.objects.delete(digest) for digest in some)
+    with store.catalogue.write() as session:
+        swept += store.keys.sweep(session)
     sweep_twins(store)
-    return len(orphans) + store.objects.sweep_temporary()
+    return swept + store.objects.sweep_temporary()
 
 
 def referenced(session: Session) -> Iterator[str]:
@@ -81,14 +92,48 @@ def _objects(session: Session) -> Iterator[tuple[str, str, datetime | None]]:
             yield row[0], row[1], row[2]
 
 
-def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> None:
+def _first_positions(store: Store, dataset_id: str) -> list[int]:
+    with store.catalogue.read() as session:
+        return [chunk.first_position for chunk in chunks_of(session, dataset_id, 2**62)]
+
+
+def _redacted(store: Store, dataset_id: str, first: int, positions: BitMap, plan_id: str) -> bool:
+    """Null rows of the chunk that begins at a position; False if it has to be done again."""
+    of = tables.Chunk.dataset_id == dataset_id, tables.Chunk.first_position == first
+    with store.catalogue.read() as session:
+        row = session.scalars(select(tables.Chunk).where(*of)).one()
+    old = manifests.Chunk(row.first_position, row.rows, row.manifest, row.data)
+    try:
+        index = manifests.read_index(store.objects, (old,))
+        if not contains(positions, index.positions).any():
+            return True
+        new = manifests.redact(store.objects, old, positions)
+    except CorruptObjectError:
+        if _is_current(store, old):
+            raise
+        return False
+    return _replaced(store, old, new, plan_id)
+
+
+def _is_current(store: Store, chunk: manifests.Chunk) -> bool:
+    """Return True if the catalogue still refers to the files of a chunk."""
+    with store.catalogue.read() as session:
+        return session.scalar(_row_of(chunk)) is not None
+
+
+def _row_of(chunk: manifests.Chunk) -> Select[tables.Chunk]:
+    return select(tables.Chunk).where(
+        tables.Chunk.manifest == chunk.manifest, tables.Chunk.data == chunk.data
+    )
+
+
+def _replaced(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> bool:
+    """Put a chunk in the place of another; False where that is not there any more."""
     with store.catalogue.write() as session:
+        row = session.scalar(_row_of(old))
+        if row is None:
+            return False
         store.objects.require(new.manifest, new.data)
-        row = session.scalars(
-            select(tables.Chunk).where(
-                tables.Chunk.manifest == old.manifest, tables.Chunk.data == old.data
-            )
-        ).one()
         for kind in ("manifest", "data"):
             session.add(
                 tables.Redaction(
@@ -103,6 +148,7 @@ def _replace(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: 
             )
         row.manifest = new.manifest
         row.data = new.data
+        return True
 
 
 def _forget_labels(store: Store, dataset_id: str) -> None:
@@ -122,16 +168,16 @@ def _forget_labels(store: Store, dataset_id: str) -> None:
 
 def _destroy_old(store: Store, plan_id: str) -> int:
     """Delete the files that redactions replaced; also those a crash left."""
-    with store.catalogue.read() as session:
+    with store.catalogue.write() as session:
         replaced = session.execute(
             select(tables.Redaction.chunk_id, tables.Redaction.old).where(
                 tables.Redaction.plan_id == plan_id
             )
         ).all()
         kept = _in_use(session)
-    for _, digest in replaced:
-        if digest not in kept:
-            store.objects.delete(digest)
+        for _, digest in replaced:
+            if digest not in kept:
+                store.objects.delete(digest)
     return len({chunk for chunk, _ in replaced})
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data import fences
 from lineage.data.mapping import recorded_into
-from lineage.data.part import Draft, drafted, same_records
+from lineage.data.part import Draft, drafted, salt_name, same_records
 from lineage.data.version import Version, chunks_of, open_version
 from lineage.errors import DatasetError
 from lineage.names import near
@@ -133,9 +133,12 @@ def publish(
             f"dataset {dataset.name!r} changed while rows were being added; nothing was added",
             hint="run the same command again",
         )
+    _require_same_labels(session, dataset)
     for chunk in draft.chunks:
         store.objects.require(chunk.manifest, chunk.data)
     merged = session.merge(dataset)
+    if session.get(tables.KeyDigest, salt_name(dataset.id)) is None:
+        store.keys.keep(session, salt_name(dataset.id), draft.salt)
     part = tables.Part(
         id=new_id("part"),
         dataset_id=dataset.id,
@@ -165,6 +168,20 @@ def publish(
     merged.head_id = version.id
     session.flush()
     return Version(store, version, merged, chunks_of(session, dataset.id, version.rows))
+
+
+def _require_same_labels(session: Session, dataset: tables.Dataset) -> None:
+    """Refuse columns that would bring back a label which was erased while rows were being added."""
+    stored = session.scalar(select(tables.Dataset.columns).where(tables.Dataset.id == dataset.id))
+    labels = {each["name"]: each.get("categories") or [] for each in dataset.columns}
+    for column in stored or ():
+        before = column.get("categories") or []
+        if list(labels.get(column["name"], ()))[: len(before)] != list(before):
+            raise DatasetError(
+                f"labels of dataset {dataset.name!r} were erased while rows were being added; "
+                "nothing was added",
+                hint="run the same command again",
+            )
 
 
 def head(store: Store, name: str) -> Version:

@@ -1,5 +1,6 @@
 """Drafting a part of a dataset: its chunks, before the catalogue knows them."""
 
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from storage.rows import Rows
 class Draft:
     """A part whose chunks are written, and which the catalogue does not know yet.
 
-    ``root`` is the Merkle root with it, ``before`` the version it adds to.
+    ``root`` is the Merkle root with it, ``before`` the version it adds to, ``salt`` the secret of
+    its dataset, which is kept when the first draft is published.
     """
 
     dataset: tables.Dataset
     before: Version | None
     chunks: tuple[manifests.Chunk, ...]
     root: str
+    salt: bytes
 
     @property
     def first_position(self) -> int:
@@ -47,12 +50,14 @@ def drafted(
 
     Where it does not, refused or interrupted, chunks and a new salt are destroyed again.
     """
-    name = f"salt-{dataset.id}"
-    secret = store.keys.get(name) if name in store.keys else store.keys.create(name, salt)
+    name = salt_name(dataset.id)
+    with store.catalogue.read() as session:
+        known = session.get(tables.KeyDigest, name) is not None
+    secret = store.keys.get(name) if known else salt or secrets.token_bytes(32)
     before = None if dataset.head_id is None else open_version(store, dataset.head_id)
     first = 0 if before is None else before.row.rows
     written: list[manifests.Chunk] = []
-    try:
+    with store.objects.claiming(), _discarded(store, dataset.id, written):
         for chunk in manifests.write_chunks(
             store.objects,
             rows,
@@ -64,16 +69,27 @@ def drafted(
             written.append(chunk)
         chunks = (() if before is None else before.chunks) + tuple(written)
         root = merkle.root(manifests.read_commitments(store.objects, chunks)).hex()
-        yield Draft(dataset, before, tuple(written), root)
+        yield Draft(dataset, before, tuple(written), root, secret)
+
+
+@contextmanager
+def _discarded(store: Store, dataset_id: str, written: list[manifests.Chunk]) -> Iterator[None]:
+    """Destroy what was written where the block does not come to its end."""
+    try:
+        yield
     except BaseException:
-        _discard(store, dataset.id, written)
+        _discard(store, dataset_id, written)
         raise
 
 
 def _discard(store: Store, dataset_id: str, written: list[manifests.Chunk]) -> None:
-    """Destroy what the catalogue does not know; an interruption may come after the commit."""
+    """Destroy what the catalogue does not know; an interruption may come after the commit.
+
+    No lock is needed: nobody else has ever heard of these chunks and of this salt.
+    """
+    name = salt_name(dataset_id)
     with store.catalogue.read() as session:
-        unknown = session.get(tables.Dataset, dataset_id) is None
+        unknown = session.get(tables.KeyDigest, name) is None
         known = set(
             session.scalars(
                 select(tables.Chunk.manifest).where(tables.Chunk.dataset_id == dataset_id)
@@ -83,8 +99,13 @@ def _discard(store: Store, dataset_id: str, written: list[manifests.Chunk]) -> N
         if chunk.manifest not in known:
             store.objects.delete(chunk.manifest)
             store.objects.delete(chunk.data)
-    if unknown:
-        store.keys.delete(f"salt-{dataset_id}")
+    if unknown and name in store.keys:
+        store.keys.delete(name)
+
+
+def salt_name(dataset_id: str) -> str:
+    """Return the name of a dataset's schedule salt among the keys."""
+    return f"salt-{dataset_id}"
 
 
 def same_records(store: Store, draft: Draft) -> BitMap:

@@ -60,8 +60,7 @@ def publish(
     }
     with store.catalogue.write() as session:
         require_sources(session, run_id)
-        if blob not in store.objects:  # swept meanwhile: nothing referred to it yet
-            store.objects.put(data)
+        store.objects.put_again(blob, data)
         if lap.first_step == step:
             checkpoint.edition = _next_edition(session, run_id, step)
         if checkpoint.edition:

@@ -80,8 +80,8 @@ def frozen_cells(
             f"{error.message}, by the sizes frozen on {known.created_at:%Y-%m-%d}",
             hint="pass --refreeze to train by the present sizes",
         ) from error
-    if known is None:
-        _freeze(store, key, found)
+    if known is None and not _freeze(store, key, found, refreeze=refreeze):
+        return frozen_cells(store, version, wanted, batch_size)
     return found
 
 
@@ -154,12 +154,15 @@ def _known(wanted: Wanted, row: tables.Placement) -> Frozen:
     return Frozen(division, tuple(tuple(shard) for shard in row.cells["nominal"]))
 
 
-def _freeze(store: Store, key: tuple[str, int, int, str], found: Frozen) -> None:
+def _freeze(store: Store, key: tuple[str, int, int, str], found: Frozen, *, refreeze: bool) -> bool:
+    """Keep nominal sizes; False where another process has frozen some meanwhile."""
     dataset, shards, slices, form = key
     content: dict[str, object] = {"nominal": found.nominal}
     if found.division.risk is not None:
         content["risk"] = found.division.risk.model_dump(mode="json")
     with store.catalogue.write() as session:
+        if not refreeze and session.get(tables.Placement, key) is not None:
+            return False
         session.merge(
             tables.Placement(
                 dataset_id=dataset,
@@ -170,3 +173,4 @@ def _freeze(store: Store, key: tuple[str, int, int, str], found: Frozen) -> None
                 created_at=store.clock(),
             )
         )
+    return True

@@ -202,8 +202,9 @@ class Observed:
             return
         self._broken = True
         self._log.note(Paused())
-        parts = self._team.gather(self._part())
-        self._in_first(partial(self._publish, parts))
+        with self._recorder.store.objects.claiming():
+            parts = self._team.gather(self._part())
+            self._in_first(partial(self._publish, parts))
         self._broken = False
         self._kept = self.step
         self._since = time.perf_counter()

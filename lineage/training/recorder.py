@@ -42,7 +42,8 @@ class StoreRecorder:
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Publish a checkpoint; then stop if one of its records is to be forgotten."""
-        self.publish(step, state, lap, None if self.log is None else self.log.seal())
+        with self.store.objects.claiming():
+            self.publish(step, state, lap, None if self.log is None else self.log.seal())
 
     def publish(
         self, step: int, state: Mapping[str, object], lap: Lap, visits: File | None
@@ -100,7 +101,7 @@ class StoreRecorder:
         with self.store.catalogue.write() as session:
             known = session.scalar(fits.fit_of(self.run_id, ordinal))
             if known is None:
-                self.store.objects.require(blob)
+                self.store.objects.put_again(blob, data)
                 session.add(
                     tables.Fit(
                         id=new_id("fit"),

@@ -103,21 +103,22 @@ def settle(store: Store, run_id: str) -> None:
             return
         recording = session.get_one(tables.Recording, drawn.recording_id)
         logs = [file for file in _files(session, recording.id) if file.kind is Kind.LOG]
-    try:
-        files = compact(store.objects, logs, ordered=recording.ordered)
-    except OSError as error:
-        raise RecordingError(
-            f"the recording of run {run_id} could not be compacted: {error}",
-            hint=f"make room, then go on with: expunge run resume {run_id}",
-        ) from error
-    with store.catalogue.write() as session:
-        add(session, store, recording.id, *files)
-        session.execute(
-            delete(tables.RecordingFile).where(
-                tables.RecordingFile.recording_id == recording.id,
-                tables.RecordingFile.kind == Kind.LOG.value,
+    with store.objects.claiming():
+        try:
+            files = compact(store.objects, logs, ordered=recording.ordered)
+        except OSError as error:
+            raise RecordingError(
+                f"the recording of run {run_id} could not be compacted: {error}",
+                hint=f"make room, then go on with: expunge run resume {run_id}",
+            ) from error
+        with store.catalogue.write() as session:
+            add(session, store, recording.id, *files)
+            session.execute(
+                delete(tables.RecordingFile).where(
+                    tables.RecordingFile.recording_id == recording.id,
+                    tables.RecordingFile.kind == Kind.LOG.value,
+                )
             )
-        )
     drop(store, {log.object for log in logs})
 
 

@@ -28,8 +28,8 @@ def promote(store: Store, version: str, alias: str) -> tables.ModelVersion:
         NotFoundError: there is no such version.
         RefusedError: it was purged.
     """
-    found = _usable(store, version)
     with store.catalogue.write() as session:
+        found = _usable(store, version)  # under the lock: a purge may be marking it
         session.merge(
             tables.Alias(
                 model_id=found.model_id,
@@ -50,11 +50,11 @@ def publish(store: Store, version: str, recipient: str) -> tables.Publication:
         NotFoundError: there is no such version.
         RefusedError: it was purged.
     """
-    found = _usable(store, version)
-    publication = tables.Publication(
-        id=new_id("pub"), version_id=found.id, recipient=recipient, created_at=store.clock()
-    )
     with store.catalogue.write() as session:
+        found = _usable(store, version)  # under the lock: a purge may be marking it
+        publication = tables.Publication(
+            id=new_id("pub"), version_id=found.id, recipient=recipient, created_at=store.clock()
+        )
         session.add(publication)
         content = {"version": found.id, "recipient": recipient}
         ledger.commit(session, "publication", publication.id, content, store.clock())

@@ -1,6 +1,10 @@
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from lineage.store import Store, default_path
-from storage.errors import NotFoundError, SchemaVersionError
+from storage.errors import DamagedStoreError, NotFoundError, SchemaVersionError
 
 
 def test_a_new_store_is_the_owners_alone(tmp_path: Path) -> None:
@@ -80,3 +84,58 @@ def test_the_clock_is_the_one_that_was_given_and_by_default_utc(tmp_path: Path) 
         assert store.clock() == noon
     with Store.open(tmp_path) as store:
         assert store.clock().utcoffset() == timedelta(0)
+
+
+def test_an_older_store_gets_the_digests_of_its_keys_when_it_is_opened(tmp_path: Path) -> None:
+    with Store.create(tmp_path) as store:
+        secret = store.keys.get("store")
+        with store.catalogue.write() as session:
+            session.execute(text("DROP TABLE key_digests"))
+            session.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+    (tmp_path / "keys" / ".draft").write_bytes(b"half")
+    with Store.open(tmp_path) as store:
+        assert store.keys.get("store") == secret
+        with store.catalogue.read() as session:
+            assert store.keys.recorded(session) == {"store": sha256(secret).hexdigest()}
+    (tmp_path / "keys" / "store").write_bytes(bytes([secret[0] ^ 128]) + secret[1:])
+    with Store.open(tmp_path) as store, pytest.raises(DamagedStoreError, match="'store'") as found:
+        store.keys.get("store")
+    assert "backup" in found.value.hint
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from lineage.store import Store
+Store.create(Path(sys.argv[1]))
+"""
+
+
+def test_a_store_that_two_processes_make_at_once_is_one_store(tmp_path: Path) -> None:
+    for number in range(3):
+        place = tmp_path / str(number)
+        command = [sys.executable, "-c", MAKE, str(place)]
+        makers = [subprocess.Popen(command) for _ in range(3)]
+        assert [maker.wait(60) for maker in makers] == [0, 0, 0]
+        assert sorted(path.name for path in place.iterdir()) == ["catalogue.db", "keys"]
+        with Store.open(place) as store:
+            assert len(store.keys.get("store")) == 32
+
+
+@pytest.mark.parametrize("enter", [Store.open, Store.create])
+def test_an_empty_catalogue_is_refused_and_gets_no_tables(tmp_path: Path, enter: Any) -> None:
+    Store.create(tmp_path).close()
+    (tmp_path / "catalogue.db").write_bytes(b"")
+    with pytest.raises(DamagedStoreError, match="is empty"):
+        enter(tmp_path)
+    assert (tmp_path / "catalogue.db").read_bytes() == b""
+
+
+def test_a_database_without_tables_is_no_store(tmp_path: Path) -> None:
+    Store.create(tmp_path).close()
+    (tmp_path / "catalogue.db").unlink()
+    with sqlite3.connect(tmp_path / "catalogue.db") as connection:
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(DamagedStoreError, match="is empty"):
+        Store.open(tmp_path)

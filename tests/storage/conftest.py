@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.catalogue import Catalogue, migrate
+from storage.catalogue import Catalogue, create_schema
 
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     """A new one, ``catalogue.db``."""
     opened = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
-    migrate(opened.engine)
+    create_schema(opened.engine)
     yield opened
     opened.close()

@@ -1,4 +1,5 @@
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -6,23 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from storage.catalogue import Catalogue
 from storage.errors import NotFoundError
 from storage.keys import Keys
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path / "keys")
+def keys(tmp_path: Path, catalogue: Catalogue) -> Keys:
+    return Keys(tmp_path / "keys", catalogue)
+
+
+def kept(keys: Keys, name: str, value: bytes = b"") -> bytes:
+    """Keep a secret (default: a fresh one) in a transaction of its own."""
+    secret = value or secrets.token_bytes(32)
+    with keys._catalogue.write() as session:
+        keys.keep(session, name, secret)
+    return secret
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_the_owner_can_read_a_secret_whatever_the_umask(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_secret_whatever_the_umask(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
     before = os.umask(0)
     try:
-        keys = Keys(tmp_path / "keys")
+        keys = Keys(tmp_path / "keys", catalogue)
         keys.create("store")
     finally:
         os.umask(before)
@@ -31,19 +43,22 @@ def test_only_the_owner_can_read_a_secret_whatever_the_umask(tmp_path: Path) -> 
 
 
 def test_a_secret_is_32_random_bytes_and_comes_back(keys: Keys) -> None:
-    made = [keys.create(f"salt-{number}") for number in range(20)]
+    made = [keys.create(f"draft-{number}") for number in range(20)]
     assert {len(secret) for secret in made} == {32}
     assert len(set(made)) == 20
-    assert [Keys(keys.root).get(f"salt-{number}") for number in range(20)] == made
+    for number, secret in enumerate(made):
+        kept(keys, f"salt-{number}", secret)
+    again = Keys(keys.root, keys._catalogue)
+    assert [again.get(f"salt-{number}") for number in range(20)] == made
 
 
 def test_a_given_secret_is_kept_as_it_is(keys: Keys) -> None:
-    assert keys.create("salt-ds", b"sixteen bytes...") == b"sixteen bytes..."
+    kept(keys, "salt-ds", b"sixteen bytes...")
     assert keys.get("salt-ds") == b"sixteen bytes..."
 
 
 def test_a_name_that_is_taken_keeps_its_secret(keys: Keys) -> None:
-    secret = keys.create("store")
+    secret = kept(keys, "store")
     with pytest.raises(FileExistsError):
         keys.create("store")
     assert keys.get("store") == secret
@@ -74,13 +89,14 @@ def test_a_deleted_secret_is_gone(keys: Keys) -> None:
 DIE = """
 import os, sys
 from pathlib import Path
+from storage.catalogue import Catalogue
 from storage.keys import Keys
 
 def die(*_arguments):
     os._exit(9)
 
 setattr(os, sys.argv[2], die)
-Keys(Path(sys.argv[1])).create("store")
+Keys(Path(sys.argv[1]), Catalogue("sqlite://")).create("store")
 """
 
 

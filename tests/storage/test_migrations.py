@@ -98,7 +98,7 @@ def test_a_step_has_an_edition_of_its_checkpoint_once(tmp_path: Path) -> None:
     opened.close()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0004", "0006", "0007", "0008"])
+@pytest.mark.parametrize("revision", ["0001", "0004", "0006", "0007", "0008", "0009"])
 def test_an_older_catalogue_is_brought_up_to_date(tmp_path: Path, revision: str) -> None:
     with migrating(tmp_path) as (_, config):
         command.upgrade(config, revision)

@@ -5,7 +5,6 @@
 
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unlearn.cli.output import JsonOutput, Output, TableOutput
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -46,29 +46,31 @@ class Call:
 
         Raises:
             NotFoundError: there is none.
-            CorruptObjectError: its catalogue cannot be read.
+            DamagedStoreError: its catalogue is empty, damaged or missing.
         """
         from lineage.store import Store
 
-        return self._opened(Store.open)
+        return Store.open(self.path)
 
     def open_or_create(self) -> "Store":
         """The store, made now if there is none, which is said on standard error.
 
         Raises:
-            CorruptObjectError: its catalogue cannot be read.
+            DamagedStoreError: its catalogue is empty, damaged or missing.
         """
         from lineage.store import Store
 
         if self.path.exists() and not self.path.is_dir():
             raise click.UsageError(f"{self.path} is not a folder: it cannot hold a store")
-        if not (self.path / "catalogue.db").exists():
-            click.echo(f"made a store at {self.path}", err=True)
-        return self._opened(Store.create)
+        made = not (self.path / "catalogue.db").exists()
+        store = Store.create(self.path)
+        if made:
+            say(f"made a store at {self.path}")
+        return store
 
     def then(self, command: str) -> None:
         """Name the command to go on with, on standard error."""
-        click.echo(f"next: {self.spelled(command)}", err=True)
+        say(f"next: {self.spelled(command)}")
 
     def spelled(self, command: str) -> str:
         """A command as it must be typed to reach the same store."""
@@ -78,20 +80,7 @@ class Call:
     def progress(self, text: str) -> None:
         """Say how far the work is, to whoever watches."""
         if sys.stderr.isatty():
-            click.echo(text, err=True)
-
-    def _opened(self, opening: Callable[[Path], "Store"]) -> "Store":
-        from sqlalchemy.exc import DatabaseError
-
-        from storage.errors import CorruptObjectError
-
-        try:
-            return opening(self.path)
-        except DatabaseError as error:
-            raise CorruptObjectError(
-                f"the catalogue at {self.path} cannot be read: {error.orig}",
-                hint="restore it from a backup of the store",
-            ) from error
+            say(text)
 
 
 pass_call = click.make_pass_decorator(Call, ensure=True)

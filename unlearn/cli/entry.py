@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from io import StringIO
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from unlearn.cli.dataset import dataset
 from unlearn.cli.demo import demo
 from unlearn.cli.exits import BY_CODE, Exit
 from unlearn.cli.export import export
+from unlearn.cli.failures import sentence_of
 from unlearn.cli.forecast import forecast
 from unlearn.cli.lineage import lineage
 from unlearn.cli.model import model
@@ -27,6 +29,7 @@ from unlearn.cli.sql import sql
 from unlearn.cli.store import doctor, init, status
 from unlearn.cli.tick import tick, watch
 from unlearn.cli.train import reshard, train
+from unlearn.cli.visible import visible
 
 
 class Command(Noun):
@@ -53,6 +56,8 @@ class Command(Noun):
             sys.exit(_report_usage(out, error))
         except ExpungeError as error:
             sys.exit(_report(out, error.code, error.message, error.hint))
+        except OSError as error:
+            sys.exit(_report(out, "unavailable", *sentence_of(error)))
         sys.exit(status or Exit.DONE)
 
 
@@ -71,7 +76,7 @@ class _Unforeseen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        foreseen = (ExpungeError, click.ClickException, click.Abort)
+        foreseen = (ExpungeError, OSError, click.ClickException, click.Abort)
         if isinstance(error, Exception) and not isinstance(error, foreseen):
             # The text of a foreign error may hold ids or cell values; where it arose does not.
             place = traceback.extract_tb(trace)[-1]
@@ -87,7 +92,9 @@ def _report(out: Output, code: str, message: str, hint: str) -> Exit:
 def _report_usage(out: Output, error: click.UsageError) -> Exit:
     """A mistake on the command line; a bare noun is answered with its help."""
     if isinstance(out, TableOutput):
-        error.show()
+        shown = StringIO()
+        error.show(shown)
+        click.echo(visible(shown.getvalue(), lines=True), err=True, nl=False)
         return Exit.USAGE
     where = "expunge" if error.ctx is None else error.ctx.command_path
     bare = isinstance(error, click.exceptions.NoArgsIsHelpError)

@@ -8,13 +8,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import lineage
 import storage
 import unlearn
-from lineage.store import Store
+from lineage.data.part import salt_name
+from lineage.store import CATALOGUE, Store
 from storage.catalogue import tables
+from storage.errors import DamagedStoreError, ExpungeError
+from unlearn.audit.commitments import differences
+from unlearn.audit.counts import faults_of_objects, faults_of_rows
 from unlearn.erase import referenced
 from unlearn.erase import sweep as destroy_unused
 
@@ -28,6 +33,7 @@ class Examination(BaseModel):
     """What was found; ``problems`` are sentences, and there are none in a healthy store.
 
     ``orphaned`` objects are referred to by nothing: writers that crashed left them, or purges.
+    ``temporaries`` are half-written files, and secrets that nothing was made with.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,21 +54,51 @@ class Examination(BaseModel):
 
 
 def examine(store: Store, *, sweep: bool) -> Examination:
-    """Look at everything; ``sweep`` first destroys what crashed writers left."""
-    swept = destroy_unused(store) if sweep else 0
+    """Look at everything; ``sweep`` then destroys what crashed writers left, if all is sound.
+
+    Raises:
+        DamagedStoreError: a value in the catalogue cannot be read at all.
+    """
+    try:
+        return _examined(store, sweep=sweep)
+    except (ValueError, TypeError, LookupError, OperationalError) as error:
+        if isinstance(error, ExpungeError):
+            raise
+        raise DamagedStoreError(
+            f"the catalogue of {store.path} is damaged: a value in it cannot be read "
+            f"({type(error).__name__})",
+            hint="restore it from a backup of the store",
+        ) from error
+
+
+def _examined(store: Store, *, sweep: bool) -> Examination:
     with store.catalogue.read() as session:
         used = set(referenced(session))
         pragmas = {name: str(session.scalar(text(f"PRAGMA {name}"))) for name in PRAGMAS}
         revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
         catalogue = list(_catalogue_problems(session, pragmas))
-        salts = [f"salt-{each}" for each in session.scalars(select(tables.Dataset.id))]
-    missing = tuple(sorted(digest for digest in used if digest not in store.objects))
-    damaged = tuple(sorted(d for d in used - set(missing) if not store.objects.verify(d)))
-    problems = (
+        keys = list(_key_problems(store, session))
+        stated = [] if catalogue else [*differences(session), *faults_of_rows(session)]
+    stated += [] if catalogue else faults_of_objects(store)
+    missing = {digest for digest in used if digest not in store.objects}
+    damaged = {digest for digest in used - missing if not store.objects.verify(digest)}
+    with store.catalogue.read() as session:
+        used = set(referenced(session))  # again: a purge may have taken some away meanwhile
+    doubts = [
         *catalogue,
-        *(f"object {digest} is missing" for digest in missing),
-        *(f"object {digest} is damaged" for digest in damaged),
-        *_key_problems(store, salts),
+        *stated,
+        *(f"object {each} is missing" for each in sorted(missing & used)),
+    ]
+    # What a damaged catalogue refers to no more may be what it ought to refer to.
+    swept = destroy_unused(store) if sweep and not doubts and not keys else 0
+    with store.catalogue.read() as session:
+        drafts = len(store.keys.leftovers(session))
+    problems = (
+        *doubts,
+        *(f"object {digest} is damaged" for digest in sorted(damaged & used)),
+        *keys,
+        *(["nothing was swept: mend the store first"] if sweep and (doubts or keys) else []),
+        *_mode_problems(store),
         *_package_problems(),
     )
     return Examination(
@@ -73,10 +109,10 @@ def examine(store: Store, *, sweep: bool) -> Examination:
         sqlite=sqlite3.sqlite_version,
         pragmas=pragmas,
         referenced=len(used),
-        missing=missing,
-        damaged=damaged,
+        missing=tuple(sorted(missing & used)),
+        damaged=tuple(sorted(damaged & used)),
         orphaned=sum(digest not in used for digest in store.objects),
-        temporaries=len(list((store.objects.root / "tmp").glob("*"))),
+        temporaries=drafts + len(list((store.objects.root / "tmp").glob("*"))),
         swept=swept,
         packages={package.__name__: _folder(package.__file__) for package in PACKAGES},
     )
@@ -93,14 +129,29 @@ def _catalogue_problems(session: Session, pragmas: Mapping[str, str]) -> Iterato
         yield f"a row of {row[0]} refers to a row of {row[2]} that is not there"
 
 
-def _key_problems(store: Store, salts: list[str]) -> Iterator[str]:
-    for name in ("store", *salts):
-        if name not in store.keys:
-            yield f"the secret {name!r} is not among the keys"
-    for path in (store.keys.root, *sorted(store.keys.root.iterdir())):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            yield f"{path} has mode {mode:04o}: others than its owner may use it"
+def _key_problems(store: Store, session: Session) -> Iterator[str]:
+    """The secrets that are damaged or gone; a salt that belongs to no dataset is none of them."""
+    yield from store.keys.problems(session)
+    used = ("store", *(salt_name(each) for each in session.scalars(select(tables.Dataset.id))))
+    recorded = store.keys.recorded(session)
+    for name in used:
+        if name not in recorded:
+            yield f"the catalogue has no digest of the secret {name!r}"
+
+
+def _mode_problems(store: Store) -> Iterator[str]:
+    secret = (store.path / CATALOGUE, *sorted(store.keys.root.iterdir()))
+    for path, mode in (
+        (store.path, 0o700),
+        (store.keys.root, 0o700),
+        *((p, 0o600) for p in secret),
+    ):
+        found = stat.S_IMODE(path.stat().st_mode)
+        if found & 0o077:
+            yield (
+                f"{path} has mode {found:04o}: others than its owner may use it; "
+                f"set it by chmod {mode:o}"
+            )
 
 
 def _package_problems() -> Iterator[str]:

@@ -20,6 +20,7 @@ BY_CODE = {
     "failed": Exit.FAILED,
     "corrupt": Exit.FAILED,
     "invalid_state": Exit.FAILED,
+    "unavailable": Exit.FAILED,
     "usage": Exit.USAGE,
     "invalid_input": Exit.USAGE,
     "invalid_dataset": Exit.USAGE,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearn.cli.visible import say, visible
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
@@ -94,7 +96,7 @@ class TableOutput(Output):
         for name, value in fields.items():
             if _is_apart(value):
                 table = _grid(fields_of(value)) if _is_thing(value) else _rows(value)
-                drawn += [f"\n{_label(name)}", table]
+                drawn += [f"\n{visible(_label(name))}", table]
         _print_tables(drawn)
 
     def many(self, answers: Sequence["BaseModel"]) -> None:
@@ -102,11 +104,11 @@ class TableOutput(Output):
         if answers:
             _print_tables([_rows(answers)])
         else:
-            click.echo("there is none", err=True)
+            say("there is none")
 
     def drawing(self, form: str, text: str) -> None:
-        """The text as it is."""
-        click.echo(text)
+        """The text, line by line."""
+        click.echo(visible(text, lines=True))
 
     def matrix(self, answer: "Answer", shown: int) -> None:
         """A line a row, in the columns that were asked for; what is left out is said."""
@@ -119,16 +121,13 @@ class TableOutput(Output):
             table.add_row(*(_plain(text_of(cell)) for cell in row))
         _print_tables([table])
         if answer.count > shown:
-            click.echo(
-                f"shown are {shown:,} of {answer.count:,} rows: --limit N shows more, --json all",
-                err=True,
-            )
+            say(f"shown are {shown:,} of {answer.count:,} rows: --limit N shows more, --json all")
 
     def error(self, code: str, message: str, hint: str) -> None:
         """A sentence, and a hint below."""
-        click.echo(f"error: {message}", err=True)
+        say(f"error: {message}")
         if hint:
-            click.echo(f"hint: {hint}", err=True)
+            say(f"hint: {hint}")
 
 
 def _json(content: object) -> str:
@@ -186,7 +185,7 @@ def _grid(fields: Mapping[str, object]) -> "RenderableType":
     grid.add_column()
     for name, value in fields.items():
         if value is not None:
-            grid.add_row(_label(name), _plain(text_of(value)))
+            grid.add_row(_plain(_label(name)), _plain(text_of(value)))
     return grid
 
 
@@ -207,7 +206,7 @@ def _rows(things: Sequence[Any]) -> "RenderableType":
     widths = {name: max(map(len, cells)) for name, cells in columns.items()}
     ordered = sorted(columns, key=lambda name: widths[name] if widths[name] > NARROW else 0)
     for name in ordered:
-        table.add_column(_label(name))
+        table.add_column(_plain(_label(name)))
     for number in range(len(rows)):
         table.add_row(*(_plain(columns[name][number]) for name in ordered))
     return table
@@ -218,10 +217,10 @@ def _label(name: str) -> str:
 
 
 def _plain(text: str) -> "RenderableType":
-    """Text that is no markup, whatever it holds."""
+    """Text that is no markup and that no terminal obeys, whatever it holds."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(visible(text))
 
 
 def _shortened(text: str) -> str:

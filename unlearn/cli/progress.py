@@ -3,9 +3,8 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-import click
-
 from unlearn.cli.call import Call
+from unlearn.cli.visible import say
 from unlearn.plan.model import External, Task
 from unlearn.request.under_way import owners_command
 
@@ -25,7 +24,7 @@ class Progress:
         self._began.setdefault(task.id, time.monotonic())
         passed = timedelta(seconds=round(time.monotonic() - self._began[task.id]))
         if isinstance(task.work, External):
-            click.echo(_of_owner(task.id, task.work, state, passed), err=True)
+            say(_of_owner(task.id, task.work, state, passed))
         elif state == "started":
             self._call.progress(f"{task.id} started: {task.reason}")
         else:

@@ -38,7 +38,9 @@ def status(call: Call) -> None:
 
 
 @click.command(cls=Verb, example="expunge doctor")
-@click.option("--sweep", is_flag=True, help="First destroy what crashed writers left.")
+@click.option(
+    "--sweep", is_flag=True, help="Destroy what crashed writers left, if the catalogue is sound."
+)
 @pass_call
 def doctor(call: Call, sweep: bool) -> None:
     """Check that everything the store refers to is there and sound, and that keys are secret."""

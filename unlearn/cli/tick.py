@@ -10,6 +10,7 @@ from unlearn.cli.call import Call, Verb, pass_call
 from unlearn.cli.exits import BY_VERDICT
 from unlearn.cli.options import carried_out
 from unlearn.cli.plan import carried_out_plan
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -52,9 +53,9 @@ def watch(call: Call, /, every: float, times: int | None, **how: Any) -> None:
             with call.open() as store:
                 answers.append(_tick(call, store, how))
         except PlanError as error:  # it needs approval, or another process carries it out
-            click.echo(f"waiting: {error.message}; {error.hint}", err=True)
+            say(f"waiting: {error.message}; {error.hint}")
             continue
-        click.echo(answers[-1].why, err=True)
+        say(answers[-1].why)
     call.out.many(answers)
 
 

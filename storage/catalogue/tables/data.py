@@ -178,6 +178,15 @@ class Secret(Base):
     key: Mapped[bytes]
 
 
+class KeyDigest(Base):
+    """The SHA-256 of a file among the store's keys, which is checked whenever it is read."""
+
+    __tablename__ = "key_digests"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+
+
 class Suppression(Base):
     """A fence: the subject or record of this fingerprint may not enter the store again."""
 

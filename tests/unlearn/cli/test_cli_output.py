@@ -84,3 +84,17 @@ def test_json_is_one_document_that_every_reader_takes(capsys):
 )
 def test_values_are_written_for_people(value, text):
     assert text_of(value) == text
+
+
+@pytest.mark.parametrize("mark", ["\x1b[2J", "\u202e", "\u2066", "\x9b", "\n", "\r", "\u2028"])
+def test_a_terminal_obeys_no_name(table, capsys, mark):
+    escaped = mark.encode("unicode_escape").decode()
+    shown = [table(Part(name=f"a{mark}b")), table([Part(name=f"a{mark}b")])]
+    shown.append(table(Whole(id="x", nested={f"a{mark}b": {"c": 1}})))
+    TableOutput().error("failed", f"a{mark}b", f"a{mark}b")
+    shown.append(capsys.readouterr().err)
+    for text in shown:
+        assert f"a{mark}b" not in text
+        assert f"a{escaped}b"[:5] in text
+    JsonOutput().one(Part(name=f"a{mark}b"))
+    assert json.loads(capsys.readouterr().out)["name"] == f"a{mark}b"

@@ -118,7 +118,9 @@ def test_a_file_that_could_not_be_finished_is_not_left_behind(trained, run, monk
     failed = trained(
         "export", "openlineage", "--run", run, "--output", "new.txt", "--json", status=1
     )
-    assert json.loads(failed.out)["error"]["message"].startswith("OSError in ")
+    error = json.loads(failed.out)["error"]
+    assert error["code"] == "unavailable"
+    assert error["message"] == "no space left on device"
     assert not (trained.folder / "new.txt").exists()
 
 

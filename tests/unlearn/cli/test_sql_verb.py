@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,34 @@ def test_an_interruption_ends_a_statement_at_once(trained):
     )
     assert ran.returncode == 130, ran.stderr
     assert json.loads(ran.stdout)["error"]["code"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "SELECT length(repeat('x', 3000000000))",
+        "SELECT len(range(900000000))",
+        "SELECT string_agg(repeat('x', 1000000), '') FROM range(3000)",
+        "SELECT a.range FROM range(100000) a, range(100000) b ORDER BY b.range",
+        "FROM generate_series(1, 100000000000)",
+    ],
+)
+def test_a_statement_may_not_take_more_memory_whatever_it_makes(trained, expression):
+    error = trained.ask("sql", expression, "--memory", "64", status=1)["error"]
+    assert error["message"] == "the statement needs more than 64 MiB of memory"
+    assert "--memory" in error["hint"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "SELECT list_sum(list_transform(range(100000000), lambda x: sin(x) * cos(x)))",
+        "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range < b.range",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t",
+    ],
+)
+def test_a_statement_may_not_take_more_time_whatever_it_computes(trained, expression):
+    began = time.monotonic()
+    error = trained.ask("sql", expression, "--timeout", "0.5", "--memory", "9999", status=1)
+    assert error["error"]["message"] == "the statement took longer than 0.5 s"
+    assert time.monotonic() - began < 30
