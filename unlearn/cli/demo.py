@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unlearn.cli.answer_stream import say
 from unlearn.cli.call import Call, Verb, pass_call
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _told(call: Call, place: Path, workers: int) -> "Figures":
 
     _require_packages()
     with Store.create(place) as store:
-        return tell(Demo(store, workers, call.progress if call.as_json else click.echo))
+        return tell(Demo(store, workers, call.progress if call.as_json else say))
 
 
 def _require_packages() -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearn.cli.answer_stream import say
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
@@ -72,12 +74,12 @@ class JsonOutput(Output):
     def matrix(self, answer: "Answer", shown: int) -> None:
         """An object of ``columns`` and ``rows``, all of them, written as they are read."""
         columns = [{"name": column.name, "type": column.type} for column in answer.columns]
-        click.echo(f'{{\n  "columns": {_json(columns)},\n  "rows": [', nl=False)
+        say(f'{{\n  "columns": {_json(columns)},\n  "rows": [', newline=False)
         before = "\n    "
         for rows in answer.rows():
-            click.echo(before + ",\n    ".join(map(_json, rows)), nl=False)
+            say(before + ",\n    ".join(map(_json, rows)), newline=False)
             before = ",\n    "
-        click.echo("\n  ]\n}" if answer.count else "]\n}")
+        say("\n  ]\n}" if answer.count else "]\n}")
 
     def error(self, code: str, message: str, hint: str) -> None:
         """An object of ``code``, ``message`` and ``hint`` under ``error``."""
@@ -106,7 +108,7 @@ class TableOutput(Output):
 
     def drawing(self, form: str, text: str) -> None:
         """The text as it is."""
-        click.echo(text)
+        say(text)
 
     def matrix(self, answer: "Answer", shown: int) -> None:
         """A line a row, in the columns that were asked for; what is left out is said."""
@@ -141,7 +143,7 @@ def _json(content: object) -> str:
 def _print_json(content: object) -> None:
     from pydantic_core import to_json
 
-    click.echo(to_json(content, indent=2, inf_nan_mode="null").decode())
+    say(to_json(content, indent=2, inf_nan_mode="null").decode())
 
 
 def _print_tables(drawn: Sequence["RenderableType"]) -> None:
@@ -152,7 +154,7 @@ def _print_tables(drawn: Sequence["RenderableType"]) -> None:
     with console.capture() as captured:
         for each in drawn:
             console.print(each)
-    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    say("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
 def fields_of(thing: Any) -> dict[str, Any]:

@@ -37,11 +37,11 @@ def execute(context: Context) -> dict[str, Any]:
     found = impact(store, rows, also=context.plan.affected.segments)
     _nothing_new(store, context, work, found)
     artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
-    _mark(store, artefacts | {*work.versions, *found.versions})
+    _mark(context, artefacts | {*work.versions, *found.versions})
     destroyed = destroy(store, artefacts)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     sweep(store)
-    _close(store, context)
+    _close(context)
     return {
         "purged_checkpoints": len(set(work.checkpoints) - held),
         "purged_versions": sorted(set(work.versions) - held),
@@ -64,10 +64,10 @@ def _nothing_new(store: Store, context: Context, work: Purge, found: Impact) -> 
         )
 
 
-def _mark(store: Store, ids: set[str]) -> None:
+def _mark(context: Context, ids: set[str]) -> None:
     """Nothing of this can be loaded from here on; what is held is in quarantine."""
-    now = store.clock()
-    with store.catalogue.write() as session:
+    now = context.store.clock()
+    with context.writing() as session:
         for table in (tables.Checkpoint, tables.Fit, tables.ModelVersion):
             gone = update(table).where(table.id.in_(ids), table.purged_at.is_(None))
             session.execute(gone.values(purged_at=now))
@@ -81,13 +81,13 @@ def _with_tainted(rows: Positions, found: Impact) -> Positions:
     }
 
 
-def _close(store: Store, context: Context) -> None:
+def _close(context: Context) -> None:
     """The requests are done; their subjects' keys are destroyed, which unlinks every pseudonym."""
-    with store.catalogue.write() as session:
+    with context.writing() as session:
         for request_id in context.plan.requests:
             request = session.get_one(tables.Request, request_id)
             request.state = "done"
-            request.closed_at = store.clock()
+            request.closed_at = context.store.clock()
         fences = select(tables.Suppression.fingerprint).where(
             tables.Suppression.request_id.in_(context.plan.requests)
         )

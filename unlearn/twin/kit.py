@@ -29,6 +29,9 @@ from storage.intake import Column
 from storage.rows import rows_table
 from unlearn.errors import InconclusiveError
 
+RESULT = "result.json"
+"""The file in which a twin's process leaves its digests, at its end."""
+
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
 

@@ -15,6 +15,7 @@ import unlearn
 from lineage.errors import RunError
 from lineage.training import team
 from lineage.training.program import load_program
+from storage import child
 from storage.catalogue import tables
 from tests.lineage.integrations.teams import launched
 
@@ -114,7 +115,7 @@ def program(tmp_path: Path) -> Any:
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch, twin_here: None) -> None:
     """Teams are started without torchrun, which another test asks for."""
-    monkeypatch.setattr(team, "subprocess", SimpleNamespace(run=launched))
+    monkeypatch.setattr(team, "child", SimpleNamespace(run=launched, python=child.python))
 
 
 def test_two_processes_replay_to_the_bytes_of_a_twin_of_two(

@@ -1,0 +1,57 @@
+"""Standard output is for the answer alone: whatever a program prints goes to standard error."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+import click
+
+_kept: TextIO | None = None
+"""Where answers go while a verb is executed; None means to ``sys.stdout``."""
+
+
+def say(text: str, *, newline: bool = True) -> None:
+    """Print a part of the answer."""
+    click.echo(text, file=_kept, nl=newline)
+
+
+@contextmanager
+def answers_alone() -> Iterator[None]:
+    """Keep standard output for `say` in this block, and send all other output to standard error.
+
+    The descriptor is moved too: libraries in C, ``os.write`` and child processes write to it. In a
+    process of the command's own it stays so to the end, for threads and exit handlers of programs.
+    """
+    global _kept
+    stdout = sys.stdout
+    if _kept is not None or stdout is None:
+        yield
+        return
+    moved = _is_descriptor_1(stdout)
+    _kept = _moved(stdout) if moved else stdout
+    sys.stdout = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        yield
+    finally:
+        if not moved:
+            _kept, sys.stdout = None, stdout
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    """Return True for the standard output that a process began with; tests have others."""
+    with suppress(OSError, ValueError):
+        return stream.fileno() == 1
+    return False
+
+
+def _moved(stdout: TextIO) -> TextIO:
+    """Return standard output under another descriptor; number 1 is that of standard error now."""
+    stdout.flush()
+    kept = os.dup(1)  # no child inherits it
+    try:
+        os.dup2(2, 1)
+    except OSError:  # standard error is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return open(kept, "w", encoding=stdout.encoding, errors=stdout.errors)
