@@ -25,6 +25,7 @@ def answers_alone() -> Iterator[None]:
     process of the command's own it stays so to the end, for threads and exit handlers of programs.
     """
     global _kept
+    _occupy()
     stdout = sys.stdout
     if _kept is not None or stdout is None:
         yield
@@ -39,6 +40,16 @@ def answers_alone() -> Iterator[None]:
             _kept, sys.stdout = None, stdout
 
 
+def _occupy() -> None:
+    """Open the standard streams that are closed: a file of the store could get their descriptors.
+
+    Whatever a program or a library prints would then be written into it.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+
+
 def _is_descriptor_1(stream: TextIO) -> bool:
     """Return True for the standard output that a process began with; tests have others."""
     with suppress(OSError, ValueError):
@@ -50,8 +61,5 @@ def _moved(stdout: TextIO) -> TextIO:
     """Return standard output under another descriptor; number 1 is that of standard error now."""
     stdout.flush()
     kept = os.dup(1)  # no child inherits it
-    try:
-        os.dup2(2, 1)
-    except OSError:  # standard error is closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(2, 1)
     return open(kept, "w", encoding=stdout.encoding, errors=stdout.errors)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -22,7 +21,7 @@ def _begin(owner: str, safe_path: str | None) -> None:
     child.end_with(owner)
     child.restore_path(safe_path)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.dup2(2, 1)
 
 
 class LocalWorkers:
