@@ -26,8 +26,8 @@ def answers_alone() -> Iterator[None]:
     """
     global _kept
     _occupy()
-    stdout = sys.stdout
-    if _kept is not None or stdout is None:
+    before, stdout = _kept, sys.stdout
+    if stdout is None or stdout is sys.stderr:  # closed, or a verb inside another one
         yield
         return
     moved = _is_descriptor_1(stdout)
@@ -37,7 +37,7 @@ def answers_alone() -> Iterator[None]:
         yield
     finally:
         if not moved:
-            _kept, sys.stdout = None, stdout
+            _kept, sys.stdout = before, stdout
 
 
 def _occupy() -> None:
