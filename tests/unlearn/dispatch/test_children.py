@@ -30,8 +30,9 @@ from lineage.store import Store
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.local import LocalWorkers
 
-with Store.open(Path(sys.argv[1])) as store:
-    apply(store, sys.argv[2], LocalWorkers(store, 2))
+if __name__ == "__main__":
+    with Store.open(Path(sys.argv[1])) as store:
+        apply(store, sys.argv[2], LocalWorkers(store, 2))
 """
 
 
@@ -63,8 +64,17 @@ def last_step(store: Any, plan_id: str) -> int:
 
 
 @pytest.fixture
+def command(trained: Any, plan_id: str, tmp_path: Path) -> list[str]:
+    """Apply the plan in two workers, by a script that lies elsewhere, as the command does."""
+    script = tmp_path / "scripts" / "apply.py"
+    script.parent.mkdir()
+    script.write_text(APPLY)
+    return [sys.executable, str(script), str(trained.path), plan_id]
+
+
+@pytest.fixture
 def applying(
-    trained: Any, tally: Any, plan_id: str, tmp_path: Path
+    trained: Any, tally: Any, plan_id: str, tmp_path: Path, command: list[str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A process that applies the plan in two workers, in a folder with a module of Python's name.
 
@@ -74,8 +84,6 @@ def applying(
     folder.mkdir()
     (folder / "struct.py").write_text("raise SystemExit('a file of the user was imported')")
     tally.spring(last_step(trained, plan_id), "wait")
-    # The program of the process itself is not under test: ``-P`` spares it the file.
-    command = [sys.executable, "-P", "-c", APPLY, str(trained.path), plan_id]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
         wait_for(lambda: tally.trap.with_suffix(".waiting").exists() or process.poll(), 60)
         yield process
@@ -116,11 +124,10 @@ def test_a_program_that_asks_to_exit_in_a_worker_fails_the_plan(
 
 @pytest.mark.soak
 def test_whenever_an_apply_is_killed_nothing_of_it_lives_on(
-    trained: Any, tally: Any, plan_id: str, workshop: Any
+    trained: Any, tally: Any, plan_id: str, workshop: Any, command: list[str]
 ) -> None:
     until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0"))
     moments = random.Random(int(os.environ.get("SEED", "0")))
-    command = [sys.executable, "-P", "-c", APPLY, str(trained.path), plan_id]
     while True:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         moment = time.monotonic() + moments.uniform(0.5, 8)
