@@ -10,6 +10,7 @@ ExpungeError (storage.errors)
     ├── StatisticError           (also a ValueError)
     ├── FencedError
     ├── ProgramError
+    │   ├── ProgramFailedError
     │   ├── UnattributedReadError
     │   └── MissingSettingError  (also an AttributeError)
     ├── CheckpointError
@@ -84,6 +85,12 @@ class ProgramError(LineageError):
     """A program cannot be imported, has changed, or breaks the rules it must keep."""
 
     code = "invalid_program"
+
+
+class ProgramFailedError(ProgramError):
+    """A user's function raised an error of its own, or asked the process to end."""
+
+    code = "failed"
 
 
 class UnattributedReadError(ProgramError):

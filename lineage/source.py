@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 from lineage.errors import ProgramError
+from lineage.user_code import user_code
 from storage.ledger import json_digest
 
 REMEDY = "put it at the top level of a module or script file, and name it as module:function"
@@ -44,6 +45,7 @@ def load(ref: str, root: Path) -> object:
 
     Raises:
         ProgramError: the reference is malformed, or the import fails.
+        ProgramFailedError: the imported code raised an error of its own, or asked to exit.
     """
     place, _, name = ref.partition(":")
     if not place or not name:
@@ -51,14 +53,15 @@ def load(ref: str, root: Path) -> object:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     importlib.invalidate_caches()
-    try:
-        module = _script(root / place) if place.endswith(".py") else _module(place, root)
-        return getattr(module, name)
-    except (ImportError, AttributeError, SyntaxError, FileNotFoundError) as error:
-        raise ProgramError(
-            f"{ref} cannot be imported from {root}: {type(error).__name__}: {error}",
-            hint="run from the folder that holds it, or pass --root",
-        ) from error
+    with user_code(ref, root):
+        try:
+            module = _script(root / place) if place.endswith(".py") else _module(place, root)
+            return getattr(module, name)
+        except (ImportError, AttributeError, SyntaxError, FileNotFoundError) as error:
+            raise ProgramError(
+                f"{ref} cannot be imported from {root}: {type(error).__name__}: {error}",
+                hint="run from the folder that holds it, or pass --root",
+            ) from error
 
 
 def source_of(function: Callable[..., object]) -> Source:

@@ -139,6 +139,7 @@ def trained(workshop: ModuleType, trained_once: Path, tmp_path: Path) -> Iterato
 @pytest.fixture
 def twin_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twins are trained in this process: what isolates them is shown where it is the question."""
+    from storage import child
     from unlearn.twin import compare
     from unlearn.twin import train as twin
 
@@ -148,7 +149,7 @@ def twin_here(monkeypatch: pytest.MonkeyPatch) -> None:
             (folder / "result.json").write_text(json.dumps(twin.train(folder)))
         return subprocess.CompletedProcess(words, 0, "", "")
 
-    monkeypatch.setattr(compare, "subprocess", SimpleNamespace(run=train))
+    monkeypatch.setattr(compare, "child", SimpleNamespace(run=train, python=child.python))
 
 
 @pytest.fixture(scope="session")

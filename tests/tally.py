@@ -9,6 +9,8 @@ import json
 import os
 import random
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,11 @@ def _trapped(step: int) -> None:
     trap.unlink()
     if way == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if way == "wait":
+        trap.with_suffix(".waiting").touch()
+        time.sleep(600)
+    if way == "exit":
+        sys.exit(0)
     raise {"interrupt": KeyboardInterrupt, "error": OSError}[way](f"the trap at step {step}")
 
 

@@ -100,7 +100,7 @@ class Bench:
         return train(store, self.program, {data: data}, model, replace(RECIPE, **recipe))
 
     def spring(self, step: int, way: str) -> None:
-        """Make the program end at a step, once: ``error``, ``interrupt`` or ``kill``."""
+        """End the program at a step, once: error, interrupt, exit or kill; or let it wait."""
         self.trap.write_text(f"{step} {way}")
 
     def consumed(self, kind: str = "batch") -> list[tuple[int, list[str]]]:

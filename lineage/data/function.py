@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lineage.data import frames as pandas_frames
 from lineage.errors import TransformError
 from lineage.source import Source, source_of
+from lineage.user_code import user_code
 
 Scope = Literal["record", "group", "aggregate"]
 Frames = Literal["arrow", "pandas"]
@@ -93,11 +94,13 @@ def execute(function: TransformFunction, *inputs: pa.Table) -> Output:
 
     Raises:
         TransformError: it returned something else than what a transform returns.
+        ProgramFailedError: it raised an error of its own, or asked to exit.
     """
-    if function.frames == "pandas":
-        made = pandas_frames.called(function, inputs)
-    else:
-        made = function(*inputs)
+    with user_code(function.source.ref, function.source.root):
+        if function.frames == "pandas":
+            made = pandas_frames.called(function, inputs)
+        else:
+            made = function(*inputs)
     table, *given = made if isinstance(made, tuple) else (made,)
     if not isinstance(table, pa.Table):
         raise _misfit(function, f"returned {type(table).__name__}, not a pyarrow Table")

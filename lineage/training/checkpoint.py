@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from lineage.errors import CheckpointError
 from lineage.store import Store
+from lineage.training import ownership
 from lineage.training import recording as recordings
 from lineage.training import state as codec
 from lineage.training.lap import Lap
@@ -29,15 +30,18 @@ def publish(
     lap: Lap,
     environment: str,
     visits: File | None = None,
+    owner: str | None = None,
 ) -> str:
     """Make the state after ``step`` steps of a run durable; returns the checkpoint's id.
 
     Where the segment is empty the state was changed without a step, after an earlier checkpoint.
-    ``visits`` is the log of what its segment was given, where the run draws a recording.
+    ``visits`` is the log of what its segment was given, where the run draws a recording. ``owner``
+    is the process that may publish: that which claimed the run.
 
     Raises:
         StateError: the state does not survive its own encoding; nothing was published.
         RunStoppedError: something that the run was made from is purged; nothing was published.
+        RunError: another process took the run over; nothing was published.
     """
     data, digest = codec.encode_verified(state)
     blob = store.objects.put(data)
@@ -59,6 +63,8 @@ def publish(
         "consumed": lap.consumed,
     }
     with store.catalogue.write() as session:
+        if owner is not None:
+            ownership.keep(session, store, run_id, owner)
         require_sources(session, run_id)
         store.objects.put_again(blob, data)
         if lap.first_step == step:

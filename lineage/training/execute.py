@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from lineage.data.fences import check_versions
 from lineage.data.version import Version, open_version
@@ -19,6 +19,7 @@ from lineage.errors import ProgramError, RunError, RunStoppedError
 from lineage.schedule import Forward, NoSteps, RecordedSchedule, schedule_for
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
+from lineage.training import ownership
 from lineage.training import recording as recordings
 from lineage.training.environment import Environment, deterministic, fingerprint
 from lineage.training.given import GivenModels, given_to
@@ -31,23 +32,29 @@ from lineage.training.seeds import RANKS, drawing, seeder
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team, TeamRecorder, launch
 from storage.catalogue import tables
-from storage.errors import NotFoundError
 from storage.exposures import Log
-from storage.processes import is_alive, this_process
+from storage.processes import this_process
 
 
 def execute(
-    store: Store, run_id: str, *, until: int | None = None, allow_changed: bool = False
+    store: Store,
+    run_id: str,
+    *,
+    until: int | None = None,
+    allow_changed: bool = False,
+    overtake: bool = False,
 ) -> None:
     """Run from its last checkpoint, its start, or from scratch, to a step or the schedule's end.
 
     ``until`` is a step at which a checkpoint is due. ``allow_changed`` accepts other source than
-    was recorded; whoever allows it must say so in the claim.
+    was recorded; whoever allows it must say so in the claim. ``overtake`` takes the run from a
+    process that executes it, where that one has no right to it any more.
 
     Raises:
         RunError: the run is complete, was only observed, or another process is executing it.
         RunStoppedError: a request to forget was accepted meanwhile; progress is kept.
         ProgramError: the program cannot be imported, has changed, or did not use its batches up.
+        ProgramFailedError: the program raised an error of its own, or asked to exit.
         FencedError: an input holds rows that are being forgotten.
     """
     with store.catalogue.read() as session:
@@ -56,24 +63,25 @@ def execute(
                 f"run {run_id} was observed, and only its owner's loop can go on with it",
                 hint=f"run its script again, with observe(…, resume={run_id!r})",
             )
-    with claimed(store, run_id) as row:
+    with claimed(store, run_id, overtake=overtake) as row:
         size = RunSpec.model_validate(row.specification).world_size
         if size > 1:
             launch(store, run_id, size, until, allow_changed=allow_changed)
         else:
-            execute_in(Alone(), store, run_id, until, allow_changed=allow_changed)
+            owner = this_process()
+            execute_in(Alone(), store, run_id, until, allow_changed=allow_changed, owner=owner)
         recordings.settle(store, run_id)
 
 
 @contextmanager
-def claimed(store: Store, run_id: str) -> Iterator[tables.Run]:
+def claimed(store: Store, run_id: str, *, overtake: bool = False) -> Iterator[tables.Run]:
     """Own a run while it is executed; it is complete where the block ends without an error.
 
     Raises:
         NotFoundError: there is no such run.
-        RunError: the run is complete, or another process is executing it.
+        RunError: the run is complete, or another process is executing it or took it over.
     """
-    row = _claim(store, run_id)
+    row, owner = ownership.take(store, run_id, overtake=overtake), this_process()
     state = "failed"
     try:
         yield row
@@ -82,18 +90,13 @@ def claimed(store: Store, run_id: str) -> Iterator[tables.Run]:
         state = "stopped"
         raise
     finally:
-        with store.catalogue.write() as session:
-            session.execute(
-                update(tables.Run)
-                .where(tables.Run.id == run_id)
-                .values(state=state, owner=None, ended_at=store.clock())
-            )
+        ownership.let_go(store, run_id, owner, state)
 
 
 def execute_in(
-    team: Team, store: Store, run_id: str, until: int | None, *, allow_changed: bool
+    team: Team, store: Store, run_id: str, until: int | None, *, allow_changed: bool, owner: str
 ) -> None:
-    """Execute a claimed run as a process of a team; see `execute`."""
+    """Execute a run that ``owner`` claimed, as a process of a team; see `execute`."""
     with store.catalogue.read() as session:
         row = session.get_one(tables.Run, run_id)
         kept = checkpoints.newest(session, run_id)
@@ -108,15 +111,15 @@ def execute_in(
         uses_torch = program.uses_torch
         environment = record_environment(store, uses_torch=uses_torch, world_size=team.size)
         with recording(store, row.id) as log:
-            recorder = StoreRecorder(store, row.id, environment.digest, inputs, log)
+            recorder = StoreRecorder(store, row.id, environment.digest, inputs, log, owner)
             run = prepared(spec, inputs, recorder, start, Run, program, team)
             run.until = until
             _seed_by_step(run, spec, program)
             began = time.perf_counter()
-            with executing(row.id):
+            with executing(row.id), program.calling():
                 program(run)
-            if spec.train is None:
-                run.finish(time.perf_counter() - began)
+                if spec.train is None:
+                    run.finish(time.perf_counter() - began)
     if run.step < run.end:
         raise ProgramError(
             f"the program returned after step {run.step} of {run.end}",
@@ -250,24 +253,6 @@ def record_environment(store: Store, *, uses_torch: bool, world_size: int = 1) -
                 )
             )
     return environment
-
-
-def _claim(store: Store, run_id: str) -> tables.Run:
-    with store.catalogue.write() as session:
-        row = session.get(tables.Run, run_id)
-        if row is None:
-            raise NotFoundError(f"there is no run {run_id}", hint="see `expunge run list`")
-        if row.state == "complete":
-            raise RunError(f"run {run_id} is complete", hint="see `expunge show " + run_id + "`")
-        if row.owner is not None and is_alive(row.owner):
-            raise RunError(
-                f"run {run_id} is being executed by process {row.owner}",
-                hint="wait for it, or stop that process first",
-            )
-        row.owner = this_process()
-        row.state = "running"
-        row.ended_at = None
-    return row
 
 
 def start_of(store: Store, row: tables.Run) -> Start:

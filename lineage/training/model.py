@@ -7,8 +7,10 @@ restored, and stops there. No second description of the architecture can disagre
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sqlalchemy import select
 
 from lineage.data.version import Version
@@ -25,6 +27,7 @@ from lineage.training.fits import fit_of, value_of
 from lineage.training.given import members_of
 from lineage.training.learned import learned_columns, rows_as_learned
 from lineage.training.models_read import note_read
+from lineage.training.program import Program
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Predictor, Run
 from lineage.training.specification import RunSpec
@@ -196,14 +199,21 @@ def open_member(store: Store, shard: int, checkpoint_id: str, weight: int = 1) -
     run = prepared(spec, inputs, recorder, start, _Opened, program)
     run.fits = _fits(store, row.run_id)
     uses_torch = program.uses_torch
-    with deterministic(threads=spec.threads, uses_torch=uses_torch), suppress(_ReadyError):
+    settings = deterministic(threads=spec.threads, uses_torch=uses_torch)
+    with settings, suppress(_ReadyError), program.calling():
         program(run)
     if run.predict is None:
         raise ProgramError(
             f"program {program.source.ref} does not say how it predicts",
             hint="call run.predictor(function) before run.batches",
         )
-    return Member(shard, weight, run.tracked, run.predict, spec.threads, uses_torch)
+    predict = partial(_predicted, program, run.predict)
+    return Member(shard, weight, run.tracked, predict, spec.threads, uses_torch)
+
+
+def _predicted(program: Program, predict: Predictor, batch: Batch) -> ArrayLike:
+    with program.calling():
+        return predict(batch)
 
 
 def _fits(store: Store, run_id: str) -> Iterator[Any]:

@@ -3,12 +3,14 @@
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lineage.errors import ProgramError
 from lineage.source import Source, load, source_of
+from lineage.user_code import user_code
 
 TORCH = re.compile(r"^\s*(import|from)\s+torch\b", re.MULTILINE)
 
@@ -31,6 +33,10 @@ class Program:
     def __call__(self, run: Any) -> None:
         """Run the function."""
         self.function(run)
+
+    def calling(self) -> AbstractContextManager[None]:
+        """Name this program in whatever its code raises in a block: see `user_code`."""
+        return user_code(self.source.ref, self.source.root)
 
 
 def program(function: Callable[[Any], None]) -> Program:

@@ -1,11 +1,13 @@
 """Where a run leaves what it does: checkpoints, fitted artefacts and measures, in the store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
+from sqlalchemy.orm import Session
 
 from lineage.data.fences import check_versions
 from lineage.data.given import Members
@@ -15,7 +17,7 @@ from lineage.errors import FencedError, RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training import checkpoint as checkpoints
-from lineage.training import fits, recording
+from lineage.training import fits, ownership, recording
 from lineage.training import state as codec
 from lineage.training.given import give
 from lineage.training.lap import Lap
@@ -27,13 +29,17 @@ from storage.exposures import File, Log
 
 @dataclass(frozen=True)
 class StoreRecorder:
-    """Leaves what a run does in the store; ``log`` is that of a run that draws its order."""
+    """Leaves what a run does in the store; ``log`` is that of a run that draws its order.
+
+    ``owner`` is the process that claimed the run: once another one has, nothing more is written.
+    """
 
     store: Store
     run_id: str
     environment: str
     inputs: Mapping[str, Version]
     log: Log | None = None
+    owner: str | None = None
 
     @property
     def visited(self) -> Callable[[int, Positions], None] | None:
@@ -49,7 +55,9 @@ class StoreRecorder:
         self, step: int, state: Mapping[str, object], lap: Lap, visits: File | None
     ) -> None:
         """Publish a checkpoint whose segment was given ``visits``; then stop as `checkpoint`."""
-        checkpoints.publish(self.store, self.run_id, step, state, lap, self.environment, visits)
+        checkpoints.publish(
+            self.store, self.run_id, step, state, lap, self.environment, visits, self.owner
+        )
         try:
             check_versions(self.store, self.inputs.values())
         except FencedError as fenced:
@@ -78,14 +86,14 @@ class StoreRecorder:
     def given(self, models: Mapping[str, Members]) -> None:
         """Keep that the run has read models, some of which may be known."""
         if models:
-            with self.store.catalogue.write() as session:
+            with self._writing() as session:
                 give(session, self.run_id, models)
 
     def doubts(self, unknown: int, bounds: BitMap) -> None:
         """Keep how much nobody knows of what was given, and which steps are upper bounds."""
         if not unknown and not bounds:
             return
-        with self.store.catalogue.write() as session:
+        with self._writing() as session:
             row = session.get_one(tables.RunRecording, self.run_id)
             row.unknown += unknown
             row.bounds = manifests.dump_bitmap(recording.bounds_of(row) | bounds)
@@ -98,7 +106,7 @@ class StoreRecorder:
         """Keep a fitted value, or check that a resumed run fitted the same."""
         data, digest = codec.encode_verified({"fitted": value})
         blob = self.store.objects.put(data)
-        with self.store.catalogue.write() as session:
+        with self._writing() as session:
             known = session.scalar(fits.fit_of(self.run_id, ordinal))
             if known is None:
                 self.store.objects.put_again(blob, data)
@@ -123,7 +131,7 @@ class StoreRecorder:
         self, alias: str, step: int, metrics: Mapping[str, float], *, steers: bool = True
     ) -> None:
         """Keep a selection edge, which may steer what the run does next."""
-        with self.store.catalogue.write() as session:
+        with self._writing() as session:
             session.add(
                 tables.Evaluation(
                     id=new_id("eval"),
@@ -135,3 +143,10 @@ class StoreRecorder:
                     created_at=self.store.clock(),
                 )
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self.store.catalogue.write() as session:
+            if self.owner is not None:
+                ownership.keep(session, self.store, self.run_id, self.owner)
+            yield session

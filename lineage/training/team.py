@@ -5,8 +5,6 @@ and tells the others after every checkpoint whether to go on.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lineage.data.statistics import Statistic
-from lineage.errors import RunError, RunStoppedError
+from lineage.errors import LineageError, ProgramFailedError, RunError, RunStoppedError
 from lineage.schedule.contract import Positions
 from lineage.store import Store
 from lineage.training.lap import Lap
 from lineage.training.recorder import StoreRecorder
+from storage import child
 from storage.errors import ExpungeError
+from storage.processes import this_process
 
 MEMBER = "lineage.integrations.torch.member"
 """The module that a process of a team executes; it needs torch."""
@@ -108,23 +108,25 @@ def launch(store: Store, run_id: str, size: int, until: int | None, *, allow_cha
     """Execute a run in processes of this machine, and wait for them.
 
     Raises:
-        RunStoppedError, RunError: as the process that failed first said.
+        RunStoppedError, ProgramFailedError, RunError: as the process that failed first said.
     """
     with tempfile.TemporaryDirectory() as folder:
-        said = Path(folder) / "error.json"
+        said, end = Path(folder) / "error.json", Path(folder) / "end"
         asked = {
             "store": str(store.path),
             "run": run_id,
             "until": until,
             "allow_changed": allow_changed,
             "error": str(said),
+            "done": str(end),
+            "owner": this_process(),
         }
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(size), "--module", MEMBER, json.dumps(asked)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = child.python("torch.distributed.run", "--standalone", "--no-python")
+        command += ["--nproc-per-node", str(size), *child.python(MEMBER, json.dumps(asked))]
+        done = child.run(command)
         if said.is_file():
             raise _as_said(json.loads(said.read_text("utf-8")))
-        if done.returncode != 0:
+        if done.returncode != 0 or not end.is_file():
             last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
             raise RunError(
                 f"a process of run {run_id} ended with status {done.returncode}: {last}",
@@ -132,6 +134,8 @@ def launch(store: Store, run_id: str, size: int, until: int | None, *, allow_cha
             )
 
 
-def _as_said(error: Mapping[str, str]) -> RunError:
-    kind = RunStoppedError if error["kind"] == RunStoppedError.__name__ else RunError
-    return kind(error["message"], hint=error["hint"])
+def _as_said(error: Mapping[str, str]) -> LineageError:
+    kinds = {kind.__name__: kind for kind in (RunStoppedError, ProgramFailedError)}
+    again = kinds.get(error["kind"], RunError)(error["message"], hint=error["hint"])
+    again.add_note(error["traceback"])
+    return again

@@ -39,6 +39,7 @@ from lineage.training.versions import publish_training
 from lineage.training.vocabulary import handle_spec
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.processes import this_process
 
 INTERACTIVE = "(interactive)"
 
@@ -148,7 +149,8 @@ def _watched(
     locator = Locator(version)
     replayer = EventReplayer(start.step)
     with closing(recording.open_log(store, drawn, told, replayer.read)) as log:
-        recorder = StoreRecorder(store, run_id, environment, inputs, log)
+        owner = this_process() if team.rank == 0 else None
+        recorder = StoreRecorder(store, run_id, environment, inputs, log, owner)
         read = read_in(store)
         run = Observed(
             version, locator, recorder, log, replayer, chain, tracked, watch, team, start.step, read

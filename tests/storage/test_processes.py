@@ -3,10 +3,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.processes import is_alive, is_local, this_process
+from storage.processes import LEASE, claim, is_alive, is_claimed, is_local, this_process
 
 
 @pytest.fixture
@@ -51,7 +52,29 @@ def test_a_killed_owner_that_nobody_has_waited_for_is_dead(child: "subprocess.Po
 
 def test_another_process_that_got_the_number_of_a_dead_one_is_not_it() -> None:
     host, pid, started = this_process().rsplit(":", 2)
-    assert not is_alive(f"{host}:{pid}:{int(started) - 1}")
+    ticks, boot = started.split(".")
+    assert not is_alive(f"{host}:{pid}:{int(ticks) - 1}.{boot}")
+
+
+def test_a_process_of_another_boot_with_the_same_number_and_start_is_not_it() -> None:
+    host, pid, started = this_process().rsplit(":", 2)
+    assert not is_alive(f"{host}:{pid}:{started.split('.')[0]}.00000000")
+
+
+def test_an_owner_that_an_earlier_version_wrote_down_is_told_apart_by_its_start() -> None:
+    host, pid, started = this_process().rsplit(":", 2)
+    ticks = int(started.split(".")[0])
+    assert is_alive(f"{host}:{pid}:{ticks}")
+    assert not is_alive(f"{host}:{pid}:{ticks - 1}")
+
+
+def test_an_owner_on_another_host_is_believed_for_a_while_since_it_showed_life() -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    elsewhere = claim("elsewhere.example:1:1", now)
+    assert is_claimed(elsewhere, now + LEASE)
+    assert not is_claimed(elsewhere, now + LEASE + timedelta(seconds=1))
+    assert is_claimed(claim(this_process(), now), now + 2 * LEASE)
+    assert not is_claimed("elsewhere.example:1:1", now)  # of an earlier version: never seen
 
 
 def test_an_owner_on_another_host_is_taken_to_live() -> None:

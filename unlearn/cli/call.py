@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearn.cli.answer_stream import answers_alone
 from unlearn.cli.output import JsonOutput, Output, TableOutput
 from unlearn.cli.visible import say
 
@@ -122,6 +123,11 @@ class Verb(click.Command):
         super().__init__(*arguments, **settings)
         self.example = example
         self.params += _common_options()
+
+    def invoke(self, context: click.Context) -> Any:
+        """Execute the verb; what programs print meanwhile is no answer."""
+        with answers_alone():
+            return super().invoke(context)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the example below the options."""

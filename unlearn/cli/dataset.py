@@ -1,7 +1,5 @@
 """The verbs about datasets."""
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -129,7 +127,6 @@ def derive(
             raise TransformError(
                 f"{function} is not a transform", hint="decorate the function with @transform"
             )
-        with redirect_stdout(sys.stderr):  # what a model's program prints is no answer
-            made = derive_rows(store, found, sources, name, given)
+        made = derive_rows(store, found, sources, name, given)
         call.out.one(Registered.of(made))
     call.then(f"train MODULE:PROGRAM --dataset {name} --model NAME")

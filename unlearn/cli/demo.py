@@ -37,7 +37,7 @@ def _told(call: Call, place: Path, workers: int) -> "Figures":
 
     _require_packages()
     with Store.create(place) as store:
-        return tell(Demo(store, workers, call.progress if call.as_json else click.echo))
+        return tell(Demo(store, workers, call.progress if call.as_json else write_answer))
 
 
 def _require_packages() -> None:

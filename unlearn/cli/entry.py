@@ -55,6 +55,7 @@ class Command(Noun):
         except click.UsageError as error:
             sys.exit(_report_usage(out, error))
         except ExpungeError as error:
+            _show_cause(error)
             sys.exit(_report(out, error.code, error.message, error.hint))
         except OSError as error:
             sys.exit(_report(out, "unavailable", *sentence_of(error)))
@@ -82,6 +83,14 @@ class _Unforeseen:
             place = traceback.extract_tb(trace)[-1]
             message = f"{type(error).__name__} in {place.filename}, line {place.lineno}"
             self._out.error("failed", message, "the traceback is on standard error")
+
+
+def _show_cause(error: ExpungeError) -> None:
+    """Print the traceback of what a program raised: only its author can understand it."""
+    from lineage.errors import ProgramFailedError
+
+    if isinstance(error, ProgramFailedError):
+        traceback.print_exception(error)
 
 
 def _report(out: Output, code: str, message: str, hint: str) -> Exit:

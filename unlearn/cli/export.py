@@ -7,6 +7,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from unlearn.cli.answer_stream import write_answer
 from unlearn.cli.call import Call, Noun, pass_call
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,7 +93,7 @@ def _answer(
         call.out.drawing(form, "".join(text))
     else:
         for piece in text:
-            click.echo(piece, nl=False)
+            write_answer(piece, newline=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from unlearn.cli.answer_stream import write_answer
 from unlearn.cli.call import Call, Noun, pass_call
 
 
@@ -175,7 +176,7 @@ def predict(call: Call, name: str, file: Path, output: Path | None) -> None:
     if output is not None:
         output.write_text(as_csv(probabilities), "utf-8")
     elif not call.as_json:
-        click.echo(as_csv(probabilities), nl=False)
+        write_answer(as_csv(probabilities), newline=False)
         return
     rows = None if output else tuple(map(tuple, probabilities.tolist()))
     call.out.one(

@@ -10,8 +10,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from unlearn.cli.answer_stream import write_answer
 from unlearn.cli.visible import say, visible
 
 if TYPE_CHECKING:
@@ -74,12 +73,12 @@ class JsonOutput(Output):
     def matrix(self, answer: "Answer", shown: int) -> None:
         """An object of ``columns`` and ``rows``, all of them, written as they are read."""
         columns = [{"name": column.name, "type": column.type} for column in answer.columns]
-        click.echo(f'{{\n  "columns": {_json(columns)},\n  "rows": [', nl=False)
+        write_answer(f'{{\n  "columns": {_json(columns)},\n  "rows": [', newline=False)
         before = "\n    "
         for rows in answer.rows():
-            click.echo(before + ",\n    ".join(map(_json, rows)), nl=False)
+            write_answer(before + ",\n    ".join(map(_json, rows)), newline=False)
             before = ",\n    "
-        click.echo("\n  ]\n}" if answer.count else "]\n}")
+        write_answer("\n  ]\n}" if answer.count else "]\n}")
 
     def error(self, code: str, message: str, hint: str) -> None:
         """An object of ``code``, ``message`` and ``hint`` under ``error``."""
@@ -108,7 +107,7 @@ class TableOutput(Output):
 
     def drawing(self, form: str, text: str) -> None:
         """The text, line by line."""
-        click.echo(visible(text, lines=True))
+        write_answer(visible(text, lines=True))
 
     def matrix(self, answer: "Answer", shown: int) -> None:
         """A line a row, in the columns that were asked for; what is left out is said."""
@@ -140,7 +139,7 @@ def _json(content: object) -> str:
 def _print_json(content: object) -> None:
     from pydantic_core import to_json
 
-    click.echo(to_json(content, indent=2, inf_nan_mode="null").decode())
+    write_answer(to_json(content, indent=2, inf_nan_mode="null").decode())
 
 
 def _print_tables(drawn: Sequence["RenderableType"]) -> None:
@@ -151,7 +150,7 @@ def _print_tables(drawn: Sequence["RenderableType"]) -> None:
     with console.capture() as captured:
         for each in drawn:
             console.print(each)
-    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    write_answer("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
 def fields_of(thing: Any) -> dict[str, Any]:

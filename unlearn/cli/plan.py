@@ -1,7 +1,5 @@
 """The verbs ``plan``, ``apply`` and ``verify``: what was reviewed is what runs."""
 
-import sys
-from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +156,4 @@ def carried_out_plan(
     workers = workers or _found(store, plan_id)[1].workers
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
-    with redirect_stdout(sys.stderr):  # what programs print is no answer
-        return Applied.of(
-            plan_id, drive(store, plan_id, pool, options, Progress(call).tell, approval)
-        )
+    return Applied.of(plan_id, drive(store, plan_id, pool, options, Progress(call).tell, approval))

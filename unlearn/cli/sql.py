@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unlearn.cli.answer_stream import write_answer
 from unlearn.cli.call import Call, Verb, pass_call
 from unlearn.cli.exits import BY_CODE, Exit
 
@@ -99,7 +100,7 @@ def _answer(call: Call, question: "Question") -> None:
                     raise _too_long(question.timeout)
                 line = asked.stdout.readline()
             while line == ANSWERED and (some := asked.stdout.read(65_536)):
-                click.echo(some, nl=False)
+                write_answer(some, newline=False)
             failure = json.loads(asked.stdout.read() or b"{}") if line == FAILED else None
             said = asked.stderr.read()
             status = asked.wait()

@@ -1,7 +1,5 @@
 """The verb ``train``."""
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,7 +180,6 @@ def finish_training(call: Call, store: Any, training: str) -> None:
 
     call.resumption = f"run resume {training}"
     call.progress(f"training {training}: {len(find(store, training).runs)} runs")
-    with redirect_stdout(sys.stderr):  # what the program prints is no answer
-        version = resume(store, training)
+    version = resume(store, training)
     call.out.one(Trained.of(version_of_model(store, version.id), find(store, training)))
     call.then("who-saw --subject ID")

@@ -6,7 +6,6 @@ spoil the work of the next.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Select, select, update
@@ -15,13 +14,10 @@ from sqlalchemy.orm import Session
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
-from storage.processes import is_alive, is_local, this_process
+from storage.processes import LEASE, is_alive, is_local, this_process
 from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.model import Plan
 from unlearn.plan.stored import load_plan
-
-LEASE = timedelta(hours=12)
-"""How long an owner on another host is believed since it last started or finished a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ def is_applied(store: Store, plan_id: str) -> bool:
 def release(store: Store, ownership: Ownership, state: str) -> None:
     """Let go of a plan in a state: ``applied``, or ``failed`` to be taken up again."""
     with store.catalogue.write() as session:
-        row = _fenced(session, ownership)
+        row = require_owner(session, ownership)
         row.owner = None
         row.lease_until = None
         row.state = state
@@ -88,10 +84,25 @@ def release(store: Store, ownership: Ownership, state: str) -> None:
             ledger.commit(session, "outcome", row.id, {"results": results}, store.clock())
 
 
+def require_owner(session: Session, ownership: Ownership) -> tables.Plan:
+    """The row of a plan, for its owner alone.
+
+    Raises:
+        StalePlanError: another owner took the plan meanwhile.
+    """
+    row = session.get_one(tables.Plan, ownership.plan_id)
+    if row.fence != ownership.fence:
+        raise StalePlanError(
+            f"plan {row.id} was taken over by another process; this one's work is dropped",
+            hint=f"see `expunge show {row.id}`",
+        )
+    return row
+
+
 def start(store: Store, ownership: Ownership, task_id: str) -> bool:
     """Mark a task as running under this fence; False if it is already done."""
     with store.catalogue.write() as session:
-        _fenced(session, ownership).lease_until = store.clock() + LEASE
+        require_owner(session, ownership).lease_until = store.clock() + LEASE
         claimed = session.execute(
             update(tables.Task)
             .where(
@@ -111,7 +122,7 @@ def complete(store: Store, ownership: Ownership, task_id: str, result: dict[str,
         StalePlanError: another owner took the plan meanwhile; the result is dropped.
     """
     with store.catalogue.write() as session:
-        _fenced(session, ownership).lease_until = store.clock() + LEASE
+        require_owner(session, ownership).lease_until = store.clock() + LEASE
         task = session.get_one(tables.Task, _key(ownership.plan_id, task_id))
         task.state = "done"
         task.result = result
@@ -159,16 +170,6 @@ def _write_tasks(session: Session, plan_id: str, plan: Plan) -> None:
         )
         for ordinal, task in enumerate(plan.tasks)
     )
-
-
-def _fenced(session: Session, ownership: Ownership) -> tables.Plan:
-    row = session.get_one(tables.Plan, ownership.plan_id)
-    if row.fence != ownership.fence:
-        raise StalePlanError(
-            f"plan {row.id} was taken over by another process; this one's work is dropped",
-            hint=f"see `expunge show {row.id}`",
-        )
-    return row
 
 
 def _holds(store: Store, row: tables.Plan, owner: str) -> bool:

@@ -1,9 +1,13 @@
 """One task, in whatever process it is carried out: kinds are known by name only."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from lineage.store import Store
 from unlearn.dispatch import journal
@@ -24,11 +28,31 @@ class Context:
     """What a task may use: the store, its plan, the results before it, and how it is applied."""
 
     store: Store
-    plan_id: str
-    plan: Plan
+    ownership: Ownership
     task: Task
     results: dict[str, dict[str, Any]]
     options: Options
+
+    @property
+    def plan_id(self) -> str:
+        """The id of the plan."""
+        return self.ownership.plan_id
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+        return self.ownership.plan
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Write to the catalogue as the owner of the plan: what a task publishes or destroys.
+
+        Raises:
+            StalePlanError: another owner took the plan meanwhile; nothing is written.
+        """
+        with self.store.catalogue.write() as session:
+            journal.require_owner(session, self.ownership)
+            yield session
 
 
 def work(path: Path, ownership: Ownership, task_id: str, options: Options) -> None:
@@ -44,5 +68,5 @@ def perform(store: Store, ownership: Ownership, task_id: str, options: Options) 
     task = ownership.plan.task(task_id)
     module = importlib.import_module(f"unlearn.tasks.{task.work.kind}")
     done = journal.results(store, ownership.plan_id)
-    context = Context(store, ownership.plan_id, ownership.plan, task, done, options)
+    context = Context(store, ownership, task, done, options)
     journal.complete(store, ownership, task_id, module.execute(context))

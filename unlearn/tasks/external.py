@@ -6,7 +6,6 @@ that was observed in this store, on the version that was asked for.
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -22,7 +21,7 @@ from lineage.data.version import Version, open_version
 from lineage.training.checkpoint import newest
 from lineage.training.command import Retraining
 from lineage.training.commission import VARIABLE, Answer, Commission
-from storage import manifests
+from storage import child, manifests
 from storage.catalogue import tables
 from storage.rows import rows_table
 from unlearn.dispatch.worker import Context
@@ -40,7 +39,7 @@ def execute(context: Context) -> dict[str, Any]:
     """
     work = context.task.work
     assert isinstance(work, External)
-    with context.store.catalogue.write() as session:
+    with context.writing() as session:
         (version_id,) = retained_inputs(session, context, work.run_id).values()
         run = session.scalar(_run_of(context))
     if run is None or run.state != "complete":
@@ -66,15 +65,11 @@ def _execute(work: External, place: Path) -> None:
             hint=f"make it work again: {shlex.join(work.command)}, in {work.folder}",
         )
     try:
-        done = subprocess.run(
+        done = child.run(
             work.command,
             cwd=work.folder,
             env={**os.environ, VARIABLE: str(place)},
             input=place.read_text("utf-8"),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
         )
     except OSError as error:
         raise TaskError(
@@ -94,7 +89,7 @@ def _execute(work: External, place: Path) -> None:
 def _accept(context: Context, work: External, fault: str) -> None:
     """Refuse what the command left where there is a fault in it: the next attempt begins anew."""
     if fault:
-        with context.store.catalogue.write() as session:
+        with context.writing() as session:
             refused = update(tables.Run).where(tables.Run.task_id == task_id(context))
             session.execute(refused.values(task_id=None))
         raise TaskError(

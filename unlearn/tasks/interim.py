@@ -15,7 +15,7 @@ def execute(context: Context) -> dict[str, Any]:
     """Make the clean members the newest version of the model, once."""
     work = context.task.work
     assert isinstance(work, Interim)
-    with context.store.catalogue.write() as session:
+    with context.writing() as session:
         version = session.scalar(
             select(tables.ModelVersion).where(
                 tables.ModelVersion.plan_id == context.plan_id,

@@ -60,7 +60,7 @@ def cached(store: Store, environment: str, segment_id: str) -> bool | None:
 def _measure(context: Context, work: Probe, environment: str) -> bool:
     store = context.store
     task_id = f"{context.plan_id}/{context.task.id}"
-    with store.catalogue.write() as session:
+    with context.writing() as session:
         segment = session.get_one(tables.Segment, work.segment_id)
         recorded = session.get_one(tables.Checkpoint, segment.checkpoint_id)
         original = session.get_one(tables.Run, segment.run_id)
@@ -85,8 +85,14 @@ def _measure(context: Context, work: Probe, environment: str) -> bool:
                 given=given_to(session, original.id),
             )
     if run.state != "complete":
-        execute_run(store, run.id, until=recorded.step, allow_changed=context.options.allow_changed)
-    with store.catalogue.write() as session:
+        execute_run(
+            store,
+            run.id,
+            until=recorded.step,
+            allow_changed=context.options.allow_changed,
+            overtake=True,
+        )
+    with context.writing() as session:
         again = session.scalar(
             select(tables.Checkpoint.digest).where(
                 tables.Checkpoint.run_id == run.id, tables.Checkpoint.step == recorded.step

@@ -32,7 +32,7 @@ def execute(context: Context) -> dict[str, Any]:
     assert isinstance(work, Publish)
     made = _of_kind(context, "aggregate")
     held = {each["version"]: each["why"] for each in _of_kind(context, "canary") if each["held"]}
-    with context.store.catalogue.write() as session:
+    with context.writing() as session:
         for each in held:
             session.execute(delete(tables.Alias).where(tables.Alias.version_id == each))
         versions = {each["replaces"]: _publish(session, context, each) for each in made}

@@ -36,7 +36,7 @@ def execute(context: Context) -> dict[str, Any]:
     assert isinstance(work, Purge)
     store = context.store
     # Under the lock: what is published meanwhile is seen here, or sees what is marked here.
-    with store.catalogue.write() as session:
+    with context.writing() as session:
         rows = forget_sets(session, context.plan.requests)
         held = kept_under_hold(session)
         # Rows that are erased show no way on: what the plan knew holds for a second attempt.
@@ -49,7 +49,7 @@ def execute(context: Context) -> dict[str, Any]:
     destroyed = destroy(store, artefacts)
     redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
     sweep(store)
-    _close(store, context)
+    _close(context)
     return {
         "purged_checkpoints": len(set(work.checkpoints) - held),
         "purged_versions": sorted(set(work.versions) - held),
@@ -112,13 +112,13 @@ def _with_tainted(rows: Positions, found: Impact) -> Positions:
     }
 
 
-def _close(store: Store, context: Context) -> None:
+def _close(context: Context) -> None:
     """The requests are done; their subjects' keys are destroyed, which unlinks every pseudonym."""
-    with store.catalogue.write() as session:
+    with context.writing() as session:
         for request_id in context.plan.requests:
             request = session.get_one(tables.Request, request_id)
             request.state = "done"
-            request.closed_at = store.clock()
+            request.closed_at = context.store.clock()
         fences = select(tables.Suppression.fingerprint).where(
             tables.Suppression.request_id.in_(context.plan.requests)
         )

@@ -22,7 +22,7 @@ def execute(context: Context) -> dict[str, Any]:
     """Write the run down once, and execute it to its end; a run that was interrupted goes on."""
     work = context.task.work
     assert isinstance(work, Replay)
-    with context.store.catalogue.write() as session:
+    with context.writing() as session:
         run = session.scalar(select(tables.Run).where(tables.Run.task_id == task_id(context)))
         if run is None:
             run = _write_down(session, context, work)
@@ -32,6 +32,7 @@ def execute(context: Context) -> dict[str, Any]:
             run.id,
             until=work.until,
             allow_changed=context.options.allow_changed,
+            overtake=True,
         )
     return result_of(context, run.id)
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,12 @@ from typing import Any
 
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation, model_digest
+from storage import child
 from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
-from unlearn.twin.kit import pack
+from unlearn.twin.kit import RESULT, pack
 from unlearn.twin.left_out import LeftOut
 
 TWINS = "twins"
@@ -56,15 +56,15 @@ def _trained(
         left_out = LeftOut(session, plan)
     kit = pack(store, left_out, made, folder, plan.affected.checkpoints)
     (folder / "kit.json").write_text(kit.model_dump_json(), "utf-8")
-    command = [sys.executable, "-m", "unlearn.twin.train", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    if done.returncode != 0:
+    done = child.run(child.python("unlearn.twin.train", str(folder)), cwd=folder)
+    if done.returncode != 0 or not (folder / RESULT).is_file():
+        sys.stderr.write(done.stderr)
         last = (done.stderr.strip() or "no output").splitlines()[-1]
         raise InconclusiveError(
             f"the twin's process ended with status {done.returncode}: {last}",
             hint="run the program by itself on the retained rows to see why",
         )
-    answer: dict[str, list[str]] = json.loads((folder / "result.json").read_text("utf-8"))
+    answer: dict[str, list[str]] = json.loads((folder / RESULT).read_text("utf-8"))
     return answer
 
 

@@ -31,6 +31,9 @@ from storage.rows import rows_table
 from unlearn.errors import InconclusiveError
 from unlearn.twin.left_out import LeftOut
 
+RESULT = "result.json"
+"""The file in which a twin's process leaves its digests, at its end."""
+
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
 

@@ -30,7 +30,7 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.exposures import Log
 from storage.rows import table_rows
-from unlearn.twin.kit import Kit, TwinDataset, TwinModels, TwinRun
+from unlearn.twin.kit import RESULT, Kit, TwinDataset, TwinModels, TwinRun
 
 
 def train(folder: Path) -> dict[str, list[str]]:
@@ -166,4 +166,4 @@ def _checkpoint(run_id: str, step: int) -> Select[tables.Checkpoint]:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    (place / "result.json").write_text(json.dumps(train(place)), "utf-8")
+    (place / RESULT).write_text(json.dumps(train(place)), "utf-8")

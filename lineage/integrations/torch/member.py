@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,12 @@ def main(asked: dict[str, Any]) -> None:
     try:
         with Store.open(Path(asked["store"])) as store:
             execute_in(
-                Group(), store, asked["run"], asked["until"], allow_changed=asked["allow_changed"]
+                Group(),
+                store,
+                asked["run"],
+                asked["until"],
+                allow_changed=asked["allow_changed"],
+                owner=asked["owner"],
             )
     except ExpungeError as error:
         _say(error, Path(asked["error"]))
@@ -36,11 +42,13 @@ def main(asked: dict[str, Any]) -> None:
     gc.collect()
     dist.barrier()
     dist.destroy_process_group()
+    Path(asked["done"]).touch()  # a program may leave with status 0 before its end
 
 
 def _say(error: ExpungeError, place: Path) -> None:
     """Leave what went wrong, unless another process did so first."""
     words = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    words["traceback"] = "".join(traceback.format_exception(error))
     draft = place.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps(words), "utf-8")
     with suppress(FileExistsError):

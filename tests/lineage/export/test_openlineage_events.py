@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import example, given, settings
 
+from lineage.errors import ProgramFailedError
 from lineage.export.openlineage import events, run_uuid
 from lineage.training.events import Updated
 from lineage.training.execute import execute
@@ -258,7 +259,7 @@ def test_a_run_that_has_not_ended_has_no_end(
     execute(store, first)
     assert shape(told(store, training))[-1] == ("m.shard-0", "COMPLETE")
     tally.spring(3, "error")
-    with pytest.raises(OSError, match="trap"):
+    with pytest.raises(ProgramFailedError, match="OSError"):
         execute(store, second)
     found = told(store, training)
     assert shape(found)[-2:] == [("m.shard-1", "FAIL"), ("m", "FAIL")]

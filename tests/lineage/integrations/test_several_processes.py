@@ -12,13 +12,17 @@ import pytest
 
 import lineage
 import unlearn
-from lineage.errors import RunError
+from lineage.errors import ProgramFailedError, RunError
 from lineage.training import team
 from lineage.training.program import load_program
+from storage import child
 from storage.catalogue import tables
 from tests.lineage.integrations.teams import launched
 
 PROGRAM = """
+import os
+import sys
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,13 +38,19 @@ def train(run):
     run.track(model=model, optimizer=optimizer)
     together = DistributedDataParallel(model) if run.world_size > 1 else model
     for batch in run.batches(people):
-        if run.step >= run.config.get("fail", run.steps) and run.rank == 1:
-            raise lineage_error()
+        if run.step >= run.config.get("fail", run.steps):
+            if run.config.get("leave", False):
+                LEAVE[run.config.leave](0)
+            if run.rank == 1:
+                raise lineage_error()
         x = torch.from_numpy(batch["x"]).float()[:, None]
         loss = (together(x) - 1).square().sum() * run.world_size / batch.total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+LEAVE = {"sys.exit": sys.exit, "os._exit": os._exit}
 
 
 def lineage_error():
@@ -114,7 +124,7 @@ def program(tmp_path: Path) -> Any:
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch, twin_here: None) -> None:
     """Teams are started without torchrun, which another test asks for."""
-    monkeypatch.setattr(team, "subprocess", SimpleNamespace(run=launched))
+    monkeypatch.setattr(team, "child", SimpleNamespace(run=launched, python=child.python))
 
 
 def test_two_processes_replay_to_the_bytes_of_a_twin_of_two(
@@ -143,6 +153,33 @@ def test_what_stops_one_process_stops_all_and_is_said(
     (run,) = workshop.rows_of(store, tables.Run)
     assert run.state == "failed"
     assert [each.step for each in workshop.rows_of(store, tables.Checkpoint)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "said"),
+    [
+        ("sys.exit", ProgramFailedError, r"^together\.py:train ended with SystemExit in together"),
+        ("os._exit", RunError, "^a process of run run-.* ended with status 0"),
+    ],
+)
+def test_processes_that_leave_with_0_do_not_complete_the_run(
+    store: Any,
+    people: list[str],
+    program: Any,
+    workshop: Any,
+    forked: None,
+    way: str,
+    error: type[Exception],
+    said: str,
+) -> None:
+    config = {"fail": 3, "leave": way}
+    recipe = lineage.Recipe(
+        epochs=3, batch_size=15, checkpoint_every=2, world_size=2, config=config
+    )
+    with pytest.raises(error, match=said):
+        lineage.train(store, program, {"people": "people"}, "m", recipe)
+    (run,) = workshop.rows_of(store, tables.Run)
+    assert run.state == "failed"
 
 
 def test_each_of_two_watched_processes_tells_what_it_was_given(

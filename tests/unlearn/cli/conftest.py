@@ -16,6 +16,7 @@ PROGRAM = '''
 """Sums instead of gradients: fast, without torch, and every record leaves its mark."""
 
 import os
+import sys
 
 import numpy as np
 
@@ -47,6 +48,8 @@ def train(run):
     for batch in run.batches(voices):
         if run.step >= int(os.environ.get("INTERRUPT_AT", "1000000")):
             raise KeyboardInterrupt
+        if run.step >= int(os.environ.get("EXIT_AT", "1000000")):
+            sys.exit(0)
         if run.step >= int(os.environ.get("FAIL_AT", "1000000")):
             raise ZeroDivisionError("patient p3 has no pulse")
         scale = run.config.get("scale", 1.0)

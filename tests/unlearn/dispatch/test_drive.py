@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lineage.errors import ProgramFailedError
 from lineage.training.model import find_version
 from lineage.training.nominal import Wanted, frozen_cells
 from storage.catalogue import tables
@@ -270,7 +271,7 @@ def test_a_request_during_an_unfinished_apply_is_planned_together_with_the_first
 ) -> None:
     replay = plan_of(trained, plan_id).task("replay-1").work
     tally.spring(replay.until - 1, "error")
-    with pytest.raises(OSError, match="trap"):
+    with pytest.raises(ProgramFailedError, match="OSError"):
         apply(trained, plan_id)
     (first,) = workshop.rows_of(trained, tables.Request)
     second = accept(trained, "subject", ["person-02"])

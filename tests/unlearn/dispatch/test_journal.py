@@ -54,7 +54,8 @@ def test_a_plan_that_a_living_process_owns_is_refused(trained: Any, plan_id: str
 def test_the_plan_of_a_dead_owner_is_taken_over(trained: Any, plan_id: str) -> None:
     journal.own(trained, plan_id)
     host, pid, started = this_process().rsplit(":", 2)
-    owned_by(trained, plan_id, f"{host}:{pid}:{int(started) - 1}")
+    ticks, boot = started.split(".")
+    owned_by(trained, plan_id, f"{host}:{pid}:{int(ticks) - 1}.{boot}")
     assert journal.own(trained, plan_id).fence == 2
     assert plan_row(trained, plan_id).owner == this_process()
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from lineage.errors import FencedError, RunStoppedError
+from lineage.errors import FencedError, ProgramFailedError, RunStoppedError
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, prepare, resume
 from tests.unlearn.equality.counterfactual import bits, from_scratch, register
@@ -82,7 +82,7 @@ def test_a_training_that_lost_power_ends_like_one_that_did_not(
         training = prepare(store, program(PROGRAM), {"mnist": "mnist"}, MODEL, recipe)
         for step in steps:
             fate.BEFORE[step] = power_failure
-            with pytest.raises(PowerFailure):
+            with pytest.raises(ProgramFailedError, match="PowerFailure"):
                 resume(store, training)
         version = resume(store, training).id
         assert bits(store, version) == bits(whole.store, whole.version)
@@ -94,7 +94,7 @@ def test_a_replay_that_lost_power_goes_on_from_its_last_checkpoint(
     record = late_record(plain, after=25)
     plan_id, _ = make_plan(plain.store, [ask(plain.store, "record", [record])])
     fate.BEFORE[70] = power_failure
-    with pytest.raises(PowerFailure):
+    with pytest.raises(ProgramFailedError, match="PowerFailure"):
         apply(plain.store, plan_id, InProcess(plain.store), PLAINLY)
     fate.EXECUTED.clear()
     results = apply(plain.store, plan_id, InProcess(plain.store), PLAINLY)

@@ -19,6 +19,7 @@ from pyroaring import BitMap
 from sqlalchemy import select
 
 from lineage.data.retained import live
+from lineage.errors import ProgramFailedError
 from lineage.schedule import RecordedSchedule
 from lineage.store import Store
 from lineage.training import recording
@@ -242,7 +243,7 @@ def test_a_training_that_lost_power_draws_and_records_what_it_would_have(
         training = prepare(store, program(SAMPLED), {"few": "few"}, MODEL, recipe)
         for step in (7, 45, 46, 84):
             fate.BEFORE[step] = power_failure
-            with pytest.raises(PowerFailure):
+            with pytest.raises(ProgramFailedError, match="PowerFailure"):
                 resume(store, training)
         version = resume(store, training).id
         assert bits(store, version) == bits(whole.model.store, whole.model.version)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +72,6 @@ def command(owner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[Whi
                     return subprocess.CompletedProcess(words, 1, "", f"Traceback\n{error}\n")
             return subprocess.CompletedProcess(words, 0, "", "")
 
-        monkeypatch.setattr(external.subprocess, "run", execute)
+        monkeypatch.setattr(external, "child", SimpleNamespace(run=execute))
 
     return becomes
