@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unlearn.cli.answer_stream import write_answer
 from unlearn.cli.call import Call, Verb, pass_call
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from storage import child
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.local import LocalWorkers
-from unlearn.plan.planner import load_plan, make_plan
+from unlearn.plan.planner import make_plan
+from unlearn.plan.stored import load_plan
 from unlearn.request.lifecycle import accept
 
 SECONDS = 5.0
