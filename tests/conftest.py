@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests import soak_counts
+
 # Before anything imports torch or NumPy, and inherited by the processes that tests start: bytes
 # depend on the number of threads, and test processes share the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +35,13 @@ settings.register_profile(
 settings.register_profile("shrink", settings.get_profile("ci"), phases=list(Phase))
 settings.register_profile("soak", settings.get_profile("ci"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell and write down what `make soak` compared."""
+    if soak_counts.COUNTED and "SOAK_SECONDS" in os.environ:
+        told = ", ".join(f"{name} {count}" for name, count in soak_counts.COUNTED.items())
+        terminalreporter.write_line(f"{soak_counts.write()}: {told}")
 
 
 def absent(resource: str, reason: str) -> NoReturn:

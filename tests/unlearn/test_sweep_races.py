@@ -21,6 +21,7 @@ from lineage.training.registry import promote
 from storage import manifests
 from storage.catalogue import tables
 from storage.intake import Column
+from tests.soak_counts import COUNTED
 from unlearn.erase import destroy, erase_rows, referenced, sweep
 
 
@@ -48,6 +49,7 @@ def raced(
                 break
             write(number)
             done += 1
+            COUNTED["races"] += 1
     finally:
         ended.set()
         thread.join()

@@ -14,6 +14,7 @@ import pytest
 from lineage.store import CATALOGUE, Store
 from lineage.training.registry import hold, promote, publish, retire, withdraw
 from storage.errors import StorageError
+from tests.soak_counts import COUNTED
 from unlearn.audit import verify_plan
 from unlearn.cli.examination import examine
 from unlearn.dispatch.drive import apply
@@ -258,5 +259,6 @@ def test_every_page_of_the_catalogue_is_found_cut_or_flipped(lived: Path) -> Non
     for _ in count():
         for page in range(0, len(original), PAGE):
             damaged(lived, before, original, page + drawn.randrange(PAGE), drawn.randrange(8))
+            COUNTED["damage"] += 1
         if time.monotonic() > until:
             return

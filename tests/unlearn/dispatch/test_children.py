@@ -15,6 +15,7 @@ import pytest
 from lineage.errors import ProgramFailedError
 from lineage.training.model import find_version
 from storage import child
+from tests.soak_counts import COUNTED
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.local import LocalWorkers
@@ -127,7 +128,7 @@ def test_a_program_that_asks_to_exit_in_a_worker_fails_the_plan(
 def test_whenever_an_apply_is_killed_nothing_of_it_lives_on(
     trained: Any, tally: Any, plan_id: str, workshop: Any, command: list[str]
 ) -> None:
-    until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0"))
+    until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
     moments = random.Random(int(os.environ.get("SEED", "0")))
     while True:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -136,6 +137,7 @@ def test_whenever_an_apply_is_killed_nothing_of_it_lives_on(
         family = {pid: started_at(pid) for pid in child._descendants(process.pid)}
         process.kill()
         process.wait()
+        COUNTED["kills"] += 1
         wait_for(
             lambda f=family: not any(started_at(pid) == began for pid, began in f.items()), SECONDS
         )
