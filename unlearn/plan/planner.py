@@ -113,20 +113,21 @@ def draft(
             exact_selection,
         )
     usable = _usable(store)
-    asked, found, snapshot, work = _settled(store, asked, usable)
-    plan = _assemble(store, asked, found, snapshot, work, usable, measured)
-    if exact_selection or not _steered(store, asked.wanted):
+    settled = _settled(store, asked, usable)
+    plan = _assemble(store, settled, usable, measured)
+    if exact_selection or not settled.steered:
         return plan
-    *_, other = _settled(store, replace(asked, exact_selection=True), usable)
+    other = _settled(store, replace(asked, exact_selection=True), usable).work
     return plan.model_copy(update={"rejected": (*plan.rejected, exactly_selected(other.visits))})
 
 
-def _settled(
-    store: Store, asked: "_Asked", usable: Callable[[str], bool]
-) -> tuple["_Asked", Impact, World, "_Work"]:
-    """What is asked and recomputed, with all left out that was left out of what is gone on with."""
-    also = _steered(store, asked.wanted) if asked.exact_selection else ()
-    found = impact(store, asked.wanted, also=also)
+def _settled(store: Store, asked: "_Asked", usable: Callable[[str], bool]) -> "_Settled":
+    """Find what is recomputed, where all is left out that was left out of what is gone on with."""
+    found = impact(store, asked.wanted)
+    with store.catalogue.read() as session:
+        segments = steered(session, found.closure.everything)
+    also = segments if asked.exact_selection else ()
+    found = impact(store, asked.wanted, also=also) if also else found
     while True:
         fenced = found if asked.gone == asked.wanted else impact(store, asked.gone, also=also)
         snapshot = _snapshot(store, found, fenced, asked.gone)
@@ -134,15 +135,8 @@ def _settled(
         with store.catalogue.read() as session:
             more = behind(snapshot, work.chains, left_out(session, asked.gone))
         if not more:
-            return asked, found, snapshot, work
+            return _Settled(asked, found, segments, snapshot, work)
         asked = replace(asked, gone=union(asked.gone, more))
-
-
-def _steered(store: Store, wanted: Positions) -> tuple[str, ...]:
-    """The segments that measures on these records, or on rows made of them, may have steered."""
-    rows = closure(store, wanted).everything
-    with store.catalogue.read() as session:
-        return steered(session, rows)
 
 
 def _snapshot(store: Store, found: Impact, fenced: Impact, gone: Positions) -> World:
@@ -188,6 +182,21 @@ class _Work:
         return sum(task.visits for task in self.replayed)
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """What is planned: the impact of what is asked, and what is recomputed in the world as it is.
+
+    ``steered`` are the segments that measures on the forgotten records, or on rows made of them,
+    may have steered.
+    """
+
+    asked: _Asked
+    found: Impact
+    steered: tuple[str, ...]
+    snapshot: World
+    work: _Work
+
+
 def _work(world: World, found: Impact, usable: Callable[[str], bool]) -> _Work:
     affected = without_emptied(world, needed(world))
     wanted = dict.fromkeys((*needed_checkpoints(affected), *needed_models(world)))
@@ -205,14 +214,9 @@ def _work(world: World, found: Impact, usable: Callable[[str], bool]) -> _Work:
 
 
 def _assemble(
-    store: Store,
-    asked: _Asked,
-    found: Impact,
-    snapshot: World,
-    work: _Work,
-    usable: Callable[[str], bool],
-    measured: Measure | None,
+    store: Store, settled: _Settled, usable: Callable[[str], bool], measured: Measure | None
 ) -> Plan:
+    asked, found, snapshot, work = settled.asked, settled.found, settled.snapshot, settled.work
     affected, workers = work.affected, asked.workers
     accuracy = measured(snapshot, affected) if measured else {}
     with store.catalogue.read() as session:
@@ -239,7 +243,7 @@ def _assemble(
             latest_start=asked.deadline and asked.policy.latest_start(asked.deadline, duration),
             adaptive=late,
             claim_possible=possible_claim(
-                session, found, asked.gone, work.replayed, _steered(store, asked.wanted)
+                session, found, asked.gone, work.replayed, settled.steered
             ),
             notes=notes(session, found, affected, asked.gone, late),
             accuracy=accuracy,
