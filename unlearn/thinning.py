@@ -138,7 +138,7 @@ def _reasons(session: Session, run: Exposed, rows: list[tables.Checkpoint]) -> d
         reasons.setdefault(checkpoint, "held")
     first = run.checkpoints[run.own]
     if first.id in own and first.step <= run.records.firsts.max(initial=0):
-        reasons.setdefault(first.id, "the first: a probe executes its segment again")
+        reasons.setdefault(first.id, "the first: a probe may begin with it")
     return reasons
 
 

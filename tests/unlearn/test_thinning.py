@@ -229,7 +229,7 @@ def test_what_is_in_use_stays_and_says_why(store: Any, tally: Any, workshop: Any
     assert reasons[22] == "held"
     assert reasons[24].startswith("leased by plan-")
     assert reasons[STEPS] == "the newest"
-    assert reasons[1] == "the first: a probe executes its segment again"
+    assert reasons[1] == "the first: a probe may begin with it"
     assert len(reasons) == 6
 
 
