@@ -106,6 +106,10 @@ def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement,
         unknown = f"{', '.join(evidence.incomplete)} was given records that no dataset holds"
         return _say(Claim.NONE, unknown, caveats), Verdict.INCONCLUSIVE
     claim, reason = _without_twin(evidence)
+    swayed = [each.version for each in twins or () if each.version in evidence.steered]
+    if differing := [each for each in _differing(twins or ()) if each in swayed]:
+        reason = f"{', '.join(differing)} differs from its twin, and {reason}"
+        return _say(Claim.EXACT_BY_PROVENANCE, reason, caveats), Verdict.INCONCLUSIVE
     missing = [twin for twin in twins or () if twin.twin_digest is None]
     if missing:
         return _say(claim, f"no twin: {missing[0].why}", caveats), Verdict.INCONCLUSIVE
@@ -120,8 +124,12 @@ def _fault(evidence: Evidence, twins: Sequence[Twin]) -> str:
     """What contradicts that anything was removed exactly, or nothing."""
     if evidence.tainted:
         return f"{', '.join(evidence.tainted)} descend from the forgotten records"
-    differing = [twin.version for twin in twins if twin.twin_digest and not twin.equal]
+    differing = [each for each in _differing(twins) if each not in evidence.steered]
     return f"{', '.join(differing)} differs from its twin" if differing else ""
+
+
+def _differing(twins: Sequence[Twin]) -> list[str]:
+    return [twin.version for twin in twins if twin.twin_digest and not twin.equal]
 
 
 def _without_twin(evidence: Evidence) -> tuple[Claim, str]:

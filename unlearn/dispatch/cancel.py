@@ -1,12 +1,12 @@
 """Giving a plan up, as long as it has destroyed nothing."""
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.store import Store
-from storage import ledger
 from storage.catalogue import tables
 from storage.processes import is_alive
+from unlearn.dispatch.journal import give_up
 from unlearn.errors import PlanError
 from unlearn.plan.stored import load_plan
 
@@ -32,11 +32,7 @@ def cancel_plan(store: Store, plan_id: str) -> None:
                 f"plan {plan_id} has begun to purge and can only be finished",
                 hint=f"go on with it: expunge apply {plan_id}",
             )
-        row.state = "cancelled"
-        row.owner = None
-        row.fence += 1
-        session.execute(delete(tables.Lease).where(tables.Lease.plan_id == plan_id))
-        ledger.commit(session, "plan", plan_id, {"state": "cancelled"}, store.clock())
+        give_up(session, store, row)
 
 
 def _purging(session: Session, plan_id: str) -> bool:

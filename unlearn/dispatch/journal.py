@@ -8,7 +8,7 @@ spoil the work of the next.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from lineage.store import Store
@@ -82,6 +82,18 @@ def release(store: Store, ownership: Ownership, state: str) -> None:
             row.applied_at = store.clock()
             results = results_of(session, ownership.plan_id)
             ledger.commit(session, "outcome", row.id, {"results": results}, store.clock())
+            for overtaken in session.scalars(_overtaken(ownership)).all():
+                if overtaken.owner is None or not _holds(store, overtaken, overtaken.owner):
+                    give_up(session, store, overtaken)
+
+
+def give_up(session: Session, store: Store, row: tables.Plan) -> None:
+    """Cancel a plan in the caller's transaction: what it leased is free again."""
+    row.state = "cancelled"
+    row.owner = None
+    row.fence += 1
+    session.execute(delete(tables.Lease).where(tables.Lease.plan_id == row.id))
+    ledger.commit(session, "plan", row.id, {"state": "cancelled"}, store.clock())
 
 
 def require_owner(session: Session, ownership: Ownership) -> tables.Plan:
@@ -154,6 +166,20 @@ def _rivals(plan_id: str, plan: Plan) -> Select[tables.Plan]:
             tables.Plan.id != plan_id,
             tables.Plan.owner.is_not(None),
         )
+    )
+
+
+def _overtaken(ownership: Ownership) -> Select[tables.Plan]:
+    """Unfinished plans for requests that a plan has served: they have nothing left to do."""
+    return (
+        select(tables.Plan)
+        .join(tables.PlanRequest, tables.PlanRequest.plan_id == tables.Plan.id)
+        .where(
+            tables.PlanRequest.request_id.in_(ownership.plan.requests),
+            tables.Plan.id != ownership.plan_id,
+            tables.Plan.state.in_(["ready", "applying", "failed"]),
+        )
+        .distinct()
     )
 
 

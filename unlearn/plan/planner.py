@@ -39,7 +39,7 @@ from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
 from unlearn.plan.stored import encoded, leased
-from unlearn.plan.withdrawn import behind, left_out, union
+from unlearn.plan.withdrawn import behind, left_out, union, without
 from unlearn.plan.world import VersionFacts, World, laps_of, world
 from unlearn.policy import Policy, policy_of
 from unlearn.request.reading import forget_sets, open_requests
@@ -129,7 +129,7 @@ def _settled(store: Store, asked: "_Asked", usable: Callable[[str], bool]) -> "_
     also = segments if asked.exact_selection else ()
     found = impact(store, asked.wanted, also=also) if also else found
     while True:
-        fenced = found if asked.gone == asked.wanted else impact(store, asked.gone, also=also)
+        fenced = _fenced(store, asked, found, also)
         snapshot = _snapshot(store, found, fenced, asked.gone)
         work = _work(snapshot, found, usable)
         with store.catalogue.read() as session:
@@ -137,6 +137,20 @@ def _settled(store: Store, asked: "_Asked", usable: Callable[[str], bool]) -> "_
         if not more:
             return _Settled(asked, found, segments, snapshot, work)
         asked = replace(asked, gone=union(asked.gone, more))
+
+
+def _fenced(store: Store, asked: "_Asked", found: Impact, also: Sequence[str]) -> Impact:
+    """The impact of all that is left out: what a replay may not begin with.
+
+    What measures on the records of other requests may have steered is among it: a replay measures
+    without them, and would not go on as what came before.
+    """
+    if asked.gone == asked.wanted:
+        return found
+    others = closure(store, without(asked.gone, asked.wanted)).everything
+    with store.catalogue.read() as session:
+        segments = steered(session, others)
+    return impact(store, asked.gone, also=(*also, *segments))
 
 
 def _snapshot(store: Store, found: Impact, fenced: Impact, gone: Positions) -> World:

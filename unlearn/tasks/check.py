@@ -22,6 +22,7 @@ from unlearn.dispatch.worker import Context
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Plan
 from unlearn.plan.stored import decoded
+from unlearn.plan.withdrawn import union
 from unlearn.request.reading import forget_sets
 from unlearn.twin.compare import compare
 
@@ -116,7 +117,9 @@ def _steered(
 
     A replacement is named after what it replaces, as twins are.
     """
-    segments = steered(session, found.closure.everything)
+    done = session.scalars(select(tables.Request.id).where(tables.Request.state == "done"))
+    rows = union(found.closure.everything, forget_sets(session, done.all()))
+    segments = steered(session, rows)
     if not segments:
         return ()
     spread = impact(store, {}, also=segments)
