@@ -26,6 +26,14 @@ class WindowClosed(NamedTuple):
     window: UpdateWindow
 
 
+class Handed(NamedTuple):
+    """A loader fetched a batch ahead of its use; see `UpdateWindow.hand`."""
+
+    batch: DrawnBatch
+    before: DrawnBatch | None
+    loader: object
+
+
 class GradientFlowed(NamedTuple):
     """A gradient flowed through what was computed from a batch, in a numbered backward pass."""
 
@@ -63,6 +71,7 @@ class Paused(NamedTuple):
 
 LoopEvent = (
     DrawnBatch
+    | Handed
     | WindowOpened
     | WindowClosed
     | GradientFlowed
@@ -94,6 +103,9 @@ class EventReplayer:
             case DrawnBatch():
                 for window in self._windows:
                     window.draw(event)
+            case Handed(batch, before, loader):
+                for window in self._windows:
+                    window.hand(batch, before, loader)
             case GradientFlowed(batch, backward):
                 self.unknown += sum(window.flow(batch, backward) for window in self._windows)
             case GradientsCollected(window, backward, held):

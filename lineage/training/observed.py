@@ -91,7 +91,7 @@ class Observed:
         self._kept = step
         self._since = time.perf_counter()
         self._handed = 0
-        self._preparations: list[Callable[[], object]] = []
+        self._conversions: list[Callable[[object], object]] = []
         self._broken = False
 
     @property
@@ -258,14 +258,18 @@ class Observed:
         replayer.unknown, replayer.bounds = 0, BitMap()
         return part
 
-    def before_state(self, prepare: Callable[[], object]) -> None:
-        """Do something each time before the state is looked at."""
-        self._preparations.append(prepare)
+    def convert_state(self, convert: Callable[[object], object]) -> None:
+        """Convert each state before it is looked at; what it came from stays as it is."""
+        self._conversions.append(convert)
 
     def _state(self) -> dict[str, object]:
-        for prepare in self._preparations:
-            prepare()
-        return {name: thing.state_dict() for name, thing in self._tracked.items()}
+        state: dict[str, object] = {}
+        for name, thing in self._tracked.items():
+            value: object = thing.state_dict()
+            for convert in self._conversions:
+                value = convert(value)
+            state[name] = value
+        return state
 
     def _lap(self, visits: File | None) -> Lap:
         seconds = time.perf_counter() - self._since

@@ -25,10 +25,11 @@ class EventSink:
     """Where events of a loop go, until the loop is no longer watched.
 
     ``stranger`` stands for all that is learned from without anybody knowing what it is.
-    ``tracked`` returns the objects whose state checkpoints keep.
+    ``tracked`` returns the objects whose state checkpoints keep. ``lost`` says that data went where
+    nobody follows it, and that its owner was told.
     """
 
-    __slots__ = ("note", "stranger", "tracked")
+    __slots__ = ("lost", "note", "stranger", "tracked")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class EventSink:
         tracked: Callable[[], Iterable[object]] = tuple,
     ) -> None:
         self.note = note
+        self.lost = False
         self.tracked = tracked
         self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
 
@@ -53,10 +55,14 @@ class DrawnBatch:
 
     ``unknown`` counts records that the dataset does not hold; ``refusal`` says so where the loop
     may not train on them. ``partial`` batches may hold fewer records than are named; ``whole`` is
-    the batch that a part was selected from.
+    the batch that a part was selected from. A part at a ``place`` is one of the ``pieces`` that
+    the batch was handed out in, a sample each: all of them together are the batch.
     """
 
-    __slots__ = ("_part", "learned", "partial", "records", "refusal", "sink", "unknown", "whole")
+    __slots__ = (
+        *("_part", "_places", "learned", "noted", "partial", "place", "records", "refusal", "sink"),
+        *("unknown", "whole"),
+    )
 
     def __init__(
         self,
@@ -66,24 +72,51 @@ class DrawnBatch:
         unknown: int = 0,
         partial: bool = False,
         whole: "DrawnBatch | None" = None,
+        place: int | None = None,
     ) -> None:
         self.records = records
         self.sink = sink
         self.unknown = unknown
         self.partial = partial
         self.whole = self if whole is None else whole
+        self.place = place
         self.learned = False
+        self.noted = NO_PASS
         self.refusal: Exception | None = None
         self._part: DrawnBatch | None = None
+        self._places: Sequence[DrawnBatch] = ()
 
     @property
     def part(self) -> "DrawnBatch":
-        """Some records of this batch; which of them is not known."""
+        """Some records of this batch; which of them is not known. One record has no parts."""
+        if self.place is not None:
+            return self.whole.part
+        return self if len(self.records) + self.unknown == 1 else self.some
+
+    @property
+    def some(self) -> "DrawnBatch":
+        """This batch, where it is in doubt whether it is this one: a part even of one record."""
         if self.partial:
             return self
         if self._part is None:
-            self._part = DrawnBatch(self.records, self.sink, partial=True, whole=self)
+            self._part = self._made_part(None)
         return self._part
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces this batch was handed out in; 0 if as a whole."""
+        return len(self._places)
+
+    def piece(self, place: int, pieces: int) -> "DrawnBatch":
+        """Return the piece at a place, of as many as the batch is handed out in."""
+        if self.partial or pieces < 2:
+            return self
+        if not self._places:
+            self._places = [self._made_part(each) for each in range(pieces)]
+        return self._places[place]
+
+    def _made_part(self, place: int | None) -> "DrawnBatch":
+        return DrawnBatch(self.records, self.sink, partial=True, whole=self, place=place)
 
 
 class Gradients(StrEnum):
@@ -122,14 +155,16 @@ class UpdateWindow:
         self._drawn: list[DrawnBatch] = []
         self._lost: list[DrawnBatch] = []
         self._last = last
-        self._unsure = False
+        self._waiting: dict[object, tuple[DrawnBatch, DrawnBatch | None]] = {}
+        self._early: set[DrawnBatch] = set()
         self._closed = NO_PASS
         self._discardable = False
         self._begin()
 
     def _begin(self) -> None:
         self._flowed: dict[DrawnBatch, set[int]] = {}
-        self._partial = False
+        self._wholly: dict[DrawnBatch, set[int]] = {}
+        self._pieces: dict[DrawnBatch, set[tuple[int, int]]] = {}
         self._collected: set[int] = set()
         self._elsewhere: set[int] = set()
         self._gone: set[int] = set()
@@ -143,8 +178,21 @@ class UpdateWindow:
 
     def draw(self, batch: DrawnBatch) -> None:
         """Take in that a batch was handed to the loop."""
+        waiting = self._waiting.items()
+        self._waiting = {loader: each for loader, each in waiting if each[0] is not batch}
+        if batch in self._early:
+            self._early.remove(batch)
+            return
         self._drawn.append(batch)
         self._discardable = True
+
+    def hand(self, batch: DrawnBatch, before: DrawnBatch | None, loader: object) -> None:
+        """Take in that a loader fetched a batch ahead, and which one ``before``.
+
+        It counts as drawn when the next one is fetched: a step that comes first learned from the
+        one before. A step that was seen to learn from neither may have learned from this one.
+        """
+        self._waiting[loader] = batch, before
 
     def flow(self, batch: DrawnBatch, backward: int) -> bool:
         """Take in that a gradient flowed through what was computed from a batch.
@@ -154,8 +202,12 @@ class UpdateWindow:
         """
         if backward == self._closed:
             return batch.whole not in self._last
-        self._flowed.setdefault(batch.whole, set()).add(backward)
-        self._partial |= batch.partial
+        whole = batch.whole
+        self._flowed.setdefault(whole, set()).add(backward)
+        if batch is whole:
+            self._wholly.setdefault(whole, set()).add(backward)
+        elif batch.place is not None:
+            self._pieces.setdefault(whole, set()).add((batch.place, backward))
         return False
 
     def collect(self, backward: int, held: Gradients) -> None:
@@ -189,25 +241,37 @@ class UpdateWindow:
         """
         nothing, foreign = held is Gradients.EMPTY, held is Gradients.FOREIGN
         assigned = foreign and not self._flowed
+        # What the loop changed may have been mixed with the gradients of other optimizers.
+        mixed = bool(self._collected) and held in (Gradients.CHANGED, Gradients.FOREIGN)
         if self._collected:
             if nothing or foreign:
                 self._gone |= self._collected
             held, assigned = self._held, False
-        unseen = [batch for batch in self._drawn if batch not in self._flowed]
-        self._leave_to_others()
+        unseen = self._unseen()
+        if not mixed:
+            self._leave_to_others()
         if self._traced:
+            # Nobody sees it where a loop sets gradients to zero through an alias of them.
             again = self._last if held in (Gradients.KEPT, Gradients.CHANGED) else ()
-            kept = held is Gradients.KEPT and not self._gone and not self._unsure
-            bound = bool(unseen) or self._in_doubt() or (bool(again) and not kept)
+            bound = bool(unseen) or bool(again) or self._in_doubt()
         else:
             again, bound = (() if unseen else self._last), False
         learned = list(dict.fromkeys((*again, *self._flowed, *unseen)))
         for batch in learned:
             batch.learned = True
             bound |= batch.partial
-        self._drawn, self._last, self._closed, self._unsure = [], learned, backward, bound
+        self._drawn, self._last, self._closed = [], learned, backward
         self._begin()
         return Learned(learned, bound, assigned or not (learned or nothing))
+
+    def _unseen(self) -> list[DrawnBatch]:
+        """Return the batches that were handed out, and whose gradients were not seen."""
+        unseen = [batch for batch in self._drawn if batch not in self._flowed]
+        for batch, before in self._waiting.values():
+            if before not in self._drawn and not {batch, before} & self._flowed.keys():
+                self._early.add(batch)
+                unseen.append(batch)
+        return unseen
 
     def take_lost(self) -> Sequence[DrawnBatch]:
         """Return the batches that the loop discarded, once."""
@@ -229,11 +293,27 @@ class UpdateWindow:
     def _in_doubt(self) -> bool:
         """Return True if the update need not have learned from all whose gradients flowed.
 
-        It did where each flowed in a backward pass whose gradients were collected and stayed, and
-        no pass had others, but for what the loop discarded.
+        It did where each flowed as a whole in a backward pass whose gradients were collected and
+        stayed, and no pass had others, but for what the loop discarded.
         """
         stayed = self._collected - self._gone
         known = {one for passes in self._flowed.values() for one in passes}
-        sure = all(passes & stayed for passes in self._flowed.values())
         others = stayed | (self._gone - self._excused)
-        return self._partial or not sure or not others <= known
+        return not others <= known or not all(
+            self._is_sure(batch, stayed) for batch in self._flowed
+        )
+
+    def _is_sure(self, batch: DrawnBatch, stayed: set[int]) -> bool:
+        """Return True if gradients of a whole batch stayed with the parameters.
+
+        Of a pass that left gradients with several optimizers it is not known which batch went
+        where, unless there was one alone.
+        """
+        own = {each for each in stayed if each not in self._elsewhere or self._is_alone(each)}
+        if self._wholly.get(batch, set()) & own:
+            return True
+        places = {place for place, backward in self._pieces.get(batch, ()) if backward in own}
+        return 0 < batch.pieces == len(places)
+
+    def _is_alone(self, backward: int) -> bool:
+        return sum(backward in passes for passes in self._flowed.values()) == 1

@@ -9,61 +9,136 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 
+from lineage.integrations.torch.batch_contents import Contents, contents_of, tensors_of
 from lineage.integrations.torch.file_order import Names
 from lineage.integrations.torch.record_names import Locate
-from lineage.integrations.torch.tracked_tensor import as_plain, tensors_of, track
+from lineage.integrations.torch.tracked_tensor import (
+    TrackedTensor,
+    as_plain,
+    lose_track,
+    track,
+)
 from lineage.schedule.contract import Positions
+from lineage.training.locate import MISSING
 from lineage.training.observed import Observed
+
+SOME = -1
+"""The place of a tensor that is of some sample, nobody knows of which."""
 
 _WATCHED: WeakValueDictionary[str, Observed] = WeakValueDictionary()
 """The runs that are watched in this process: a batch from a worker process knows its run's id."""
 
 
-class BatchWithPositions:
-    """A batch in a worker process, and the positions of its records (n,).
+class About(NamedTuple):
+    """What is known of a batch where it is collated: of which run it is, and of which records.
 
-    Where it arrives it is the batch alone, whose tensors carry its identity. A ``partial`` batch
-    may hold fewer records than are named.
+    A ``partial`` batch may hold fewer records than are named. It was made of ``samples``, and is
+    ``stacked`` of them by torch itself, or else ``places`` says for each of its tensors of which
+    sample it is: None for all of them, `SOME` for nobody knows which.
     """
 
-    def __init__(self, run: str, positions: Positions, partial: bool, batch: Any) -> None:
-        self.about = (run, positions, partial, batch)
+    run: str
+    positions: Positions
+    partial: bool
+    samples: int
+    stacked: bool = False
+    places: Sequence[int | None] = ()
+    lost: bool = False
+
+
+class BatchWithPositions:
+    """A batch in a worker process, and what is known of it.
+
+    Where it arrives it is the batch alone, whose tensors carry its identity.
+    """
+
+    def __init__(self, about: About, batch: Any) -> None:
+        self.about = (about, batch)
 
     def __reduce__(self) -> Any:
         """Return how to arrive."""
         return _arrive, self.about
 
 
-def _arrive(run_id: str, positions: Positions, partial: bool, batch: Any) -> Any:
-    run = _WATCHED.get(run_id)
-    if run is not None:
-        track(tensors_of(batch), run.identify(positions, partial=partial))
+def _arrive(about: About, batch: Any) -> Any:
+    run = _WATCHED.get(about.run)
+    if run is None:
+        return batch
+    drawn = run.identify(about.positions, partial=about.partial)
+    tensors = tensors_of(batch)
+    if about.lost:
+        lose_track(run.sink)
+    if not about.places:
+        track(tensors, drawn, samples=about.samples, stacked=about.stacked)
+        return batch
+    for tensor, place in zip(tensors, about.places, strict=True):
+        own = drawn if place is None else drawn.part
+        if place is not None and place != SOME:
+            own = drawn.piece(place, about.samples)
+        track([tensor], own, samples=about.samples)
     return batch
 
 
 class Collate:
-    """Collates samples as a loader does; the batch carries the identity of its records."""
+    """Collates samples as a loader does; the batch carries the identity of its records.
+
+    Attributes are those of the loader's own function, read and written.
+    """
 
     def __init__(self, run: Observed, collate: Callable[[Any], Any], locate: Locate) -> None:
-        self._run_id = run.id
-        self._collate = collate
-        self._locate = locate
+        vars(self).update(_run_id=run.id, _collate=collate, _locate=locate)
         _WATCHED[run.id] = run
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__") or "_collate" not in vars(self):
+            raise AttributeError(attribute)
+        return getattr(vars(self)["_collate"], attribute)
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        setattr(vars(self)["_collate"], attribute, value)
+
+    def collate_by(self, function: Callable[[Any], Any]) -> None:
+        """Collate by another function from now on."""
+        vars(self)["_collate"] = function
 
     def __call__(self, fetched: "_Fetched | list[_Fetched]") -> Any:
         """Return the batch of some samples, or in a worker process what becomes it."""
+        locate = vars(self)["_locate"]
         if not isinstance(fetched, _Fetched):  # a stream gives its samples one by one
+            if not all(isinstance(each, _Fetched) for each in fetched):
+                # A loader that was made anew of the dataset itself: nobody knows the records.
+                locate, fetched = (
+                    _unknown,
+                    [_Fetched([None], each, single=True) for each in fetched],
+                )
             names = [name for each in fetched for name in each.names]
             fetched = _Fetched(names, [each.samples for each in fetched], single=False)
-        positions = self._locate(fetched.names)
+        positions = locate(fetched.names)
         # A loader's function may use up the list that it is given.
         samples = fetched.samples if fetched.single else [*fetched.samples]
-        batch = self._collate(fetched.samples)
-        partial = not fetched.single and _holds_fewer(batch, samples)
-        about = (self._run_id, positions, partial, batch)
-        return _arrive(*about) if get_worker_info() is None else BatchWithPositions(*about)
+        batch = vars(self)["_collate"](fetched.samples)
+        about = self._about(batch, samples, positions, fetched.single)
+        return (
+            _arrive(about, batch) if get_worker_info() is None else BatchWithPositions(about, batch)
+        )
+
+    def _about(self, batch: Any, samples: Any, positions: Positions, single: bool) -> About:
+        count = len(positions) if single else len(samples)
+        partial = not single and _holds_fewer(batch, samples)
+        with as_plain():
+            stacked = not single and vars(self)["_collate"] is default_collate
+            contents = contents_of(batch, 0 if single or stacked else count)
+            places = () if single or stacked else _places(contents, samples)
+            lost = _has_other_data(contents, count)
+        return About(vars(self)["_run_id"], positions, partial, count, stacked, places, lost)
+
+
+def _unknown(names: Sequence[Any]) -> Positions:
+    return np.full(len(names), MISSING, np.int64)
 
 
 class _Fetched(NamedTuple):
@@ -90,6 +165,11 @@ class _Wrapped:
 
     def __len__(self) -> int:
         return len(vars(self)["_wrapped"])
+
+
+def unwrapped(dataset: Any) -> Any:
+    """Return a dataset itself, out of what stands in its place in a tracked loader."""
+    return vars(dataset)["_wrapped"] if isinstance(dataset, _Wrapped) else dataset
 
 
 class Items(_Wrapped, Dataset[Any]):
@@ -119,6 +199,41 @@ class Stream(_Wrapped, IterableDataset[_Fetched]):
     def __iter__(self) -> Iterator[_Fetched]:
         for sample in self._wrapped:
             yield _Fetched(self._names([], [sample]), sample, single=True)
+
+
+def _places(contents: Contents, samples: Sequence[Any]) -> Sequence[int | None]:
+    """Return of which sample each tensor of a batch is; nothing where each is of all of them."""
+    tensors, rows = contents.tensors, contents.rows
+    if len(samples) < 2 or len(tensors) < len(samples):
+        return ()
+    owners: dict[int, int] = {}
+    for place, sample in enumerate(samples):
+        for each in tensors_of(sample):
+            owners[id(each)] = SOME if id(each) in owners else place
+    apart = {id(each) for row in rows if _is_apart(row, len(samples)) for each in tensors_of(row)}
+    places = [owners.get(id(each), SOME if id(each) in apart else None) for each in tensors]
+    return places if any(place is not None for place in places) else ()
+
+
+def _is_apart(row: Sequence[Any], samples: int) -> bool:
+    """Return True if a list as long as the batch has samples may hold something of each of them.
+
+    A batch of two samples may be a pair of input and target, which differ in their shape.
+    """
+    shapes = {tuple(each.shape) for part in row for each in tensors_of(part)}
+    return len(shapes) == 1 or any(shape[:1] != (samples,) for shape in shapes)
+
+
+def _has_other_data(contents: Contents, samples: int) -> bool:
+    """Return True if a batch has data that cannot carry its identity, and more than columns."""
+    if any(
+        type(each) is not Tensor and type(each) is not TrackedTensor for each in contents.tensors
+    ):
+        return True
+    return any(
+        each.dtype.kind in "biufc" and each.size > 1 and each.shape != (samples,)
+        for each in contents.arrays
+    )
 
 
 def _holds_fewer(batch: Any, samples: Sequence[Any]) -> bool:

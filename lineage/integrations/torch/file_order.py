@@ -126,6 +126,11 @@ class _StillThere:
             ProgramError: the items have another order by now.
         """
         rows = tuple(rows)
+        if rows and not -len(self._cells) <= min(rows) <= max(rows) < len(self._cells):
+            raise ProgramError(
+                f"item {max(rows)} of the loader's dataset is beyond the registered records",
+                hint=_HINT,
+            )
         if len(rows) == len(samples) and samples[-1] is not None:
             cell = self._cells[rows[-1]]
             value = samples[-1][self._column]

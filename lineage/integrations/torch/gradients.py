@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lineage.integrations.torch.tracked_tensor import TrackedTensor, backward_pass, batches_in
+from lineage.integrations.torch.tracked_tensor import (
+    STEPPING,
+    TrackedTensor,
+    as_plain,
+    backward_pass,
+    batches_in,
+    lose_track,
+    unmark,
+)
 from lineage.integrations.torch.untraced import untraced
 from lineage.training.events import GradientFlowed, GradientsCollected, Updated
 from lineage.training.observed import Observed
@@ -25,9 +33,10 @@ class _Hooks:
     """The hooks of one optimizer.
 
     The first parameter that a backward pass leaves a gradient with is its witness. What the witness
-    of the pass before still holds says whether the gradients of that pass are there. Where the loop
-    was seen to change what parameters hold, they are looked at before more comes: zeros are
-    nothing.
+    of the pass before still holds says whether the gradients of that pass are there. When a step
+    begins all parameters are asked: one whose gradient no pass left, or was changed, says that the
+    loop did it. Where it was seen to, or where gradients outlast a step, they are looked at before
+    more comes: zeros are nothing.
     """
 
     def __init__(self, run: Observed, optimizer: Optimizer) -> None:
@@ -37,6 +46,9 @@ class _Hooks:
         self._window = run.window(traced=True, held=held)
         self._hooked: set[Tensor] = set()
         self._looked_at: set[Tensor] = set()
+        self._left: dict[int, _Witness] = {}
+        self._known = {id(each) for each in self._parameters()}
+        self._survived = False
         self._hooks = ExitStack()
         self._witness: _Witness | None = None
         self._pass: int | None = None
@@ -55,6 +67,7 @@ class _Hooks:
 
     def remove(self) -> None:
         """Take the hooks away."""
+        STEPPING[:] = [each for each in STEPPING if each is not self]
         self._hooks.close()
         self._run.close_window(self._window)
 
@@ -65,6 +78,9 @@ class _Hooks:
     def _hook_parameters(self) -> None:
         """Hook the parameters that can have gradients, and are not hooked yet."""
         for each in self._parameters():
+            if type(each) is TrackedTensor:  # a weight that was made of a batch
+                unmark(each)
+                lose_track(self._run.sink)
             if not each.requires_grad or not each.is_leaf:
                 continue
             if each not in self._hooked:
@@ -80,19 +96,23 @@ class _Hooks:
         """Take in that a gradient was left with a parameter: the first of a pass counts."""
         backward = backward_pass()
         # A hook of the loop's own may have used the gradient, and taken it away.
-        if backward == self._pass or parameter.grad is None:
+        if parameter.grad is None:
+            return
+        if backward == self._pass:
+            self._left[id(parameter)] = _Witness(parameter)
             return
         self._pass = backward
         held = self._held(parameter)
         if self._looked == backward:
             there = Gradients.CHANGED if held is Gradients.EMPTY else held
             held = Gradients.EMPTY if self._zeros else there
-        if held is Gradients.CHANGED:
+        if held is Gradients.CHANGED or (held is Gradients.KEPT and self._survived):
             self._look()
+        self._survived = False
         if self._depth:
             # A step that computes gradients several times makes use of all of them.
             held, self._within = (Gradients.KEPT if self._within else held), True
-        self._witness = _Witness(parameter)
+        self._left[id(parameter)] = self._witness = _Witness(parameter)
         self._run.note(GradientsCollected(self._window, backward, held))
 
     def _look(self) -> None:
@@ -122,14 +142,44 @@ class _Hooks:
         return Gradients.EMPTY if all(each is None for each in others) else Gradients.CHANGED
 
     def _held_now(self) -> Gradients:
-        """Return what the parameters hold; all are asked before it is said to be nothing."""
+        """Return what the parameters hold; all are asked."""
         if self._witness is not None and self._witness.holds():
-            return Gradients.KEPT if self._witness.is_unchanged() else Gradients.CHANGED
+            return self._meddled()
         there = [each.grad for each in self._parameters() if each.grad is not None]
         if not there:
             return Gradients.EMPTY
         self._look()
         return Gradients.FOREIGN if self._pass is not None else self._by_hand(there)
+
+    def _meddled(self) -> Gradients:
+        """Return whether the loop changed or assigned a gradient beside what a pass left."""
+        found = Gradients.KEPT
+        for each in self._parameters():
+            grad = each.grad
+            if grad is None:
+                continue
+            if each not in self._hooked:  # thawed or added since the last step
+                found = self._late(each, found)
+                continue
+            left = self._left.get(id(each))
+            if left is None or not left.holds():
+                found = Gradients.FOREIGN
+            elif found is Gradients.KEPT and not left.is_unchanged():
+                found = Gradients.CHANGED
+            if type(grad) is TrackedTensor:
+                found = found if found is Gradients.FOREIGN else Gradients.CHANGED
+                for batch in grad._origin.part.batches:
+                    self._run.note(GradientFlowed(batch, BY_HAND))
+        return found
+
+    def _late(self, parameter: Tensor, found: Gradients) -> Gradients:
+        """Return what is held with a parameter without hooks: of one pass, or nobody knows."""
+        assert parameter.grad is not None
+        if parameter.grad._version == 0:
+            return found
+        if id(parameter) not in self._known:
+            lose_track(self._run.sink)
+        return Gradients.FOREIGN
 
     def _by_hand(self, gradients: Sequence[Tensor]) -> Gradients:
         """Tell of gradients that the loop computed itself, if they know of which batches."""
@@ -148,14 +198,17 @@ class _Hooks:
                 self._run.updating()
             self._found = self._held_now()
         self._depth += 1
+        STEPPING.append(self)
 
     @untraced
     def _stepped(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth -= 1
+        if STEPPING:
+            STEPPING.pop()
         if self._depth:
             return
         held = self._held_now() if self._within else self._found
-        self._pass, self._within = None, False
+        self._pass, self._within, self._survived = None, False, True
         self._run.update(Updated(self._window, backward_pass(), held))
         self._hook_parameters()
 
@@ -185,4 +238,5 @@ def _is_nothing(grad: Tensor | None) -> bool:
     """Return True if there is no gradient, or one of zeros in a plain tensor."""
     if grad is None:
         return True
-    return type(grad) is Tensor and grad.layout is torch.strided and not bool(grad.any())
+    with as_plain():
+        return grad.layout is torch.strided and not bool(grad.any())

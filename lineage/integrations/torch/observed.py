@@ -6,7 +6,8 @@ loader reads ahead. What the loop does with a batch is seen from hooks of torch.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -24,11 +25,25 @@ from lineage.training.watching import observe as observe_loop
 from lineage.training.watching import restore as restore_state
 
 
+class _Watched(NamedTuple):
+    """A loader as it is watched, and how it was when that began."""
+
+    about: tuple[Any, ...]
+    held: dict[str, Any]
+    loader: ObservedLoader
+
+    def is_of(self, about: tuple[Any, ...], held: dict[str, Any]) -> bool:
+        """Return True if the loader holds the same objects, and is watched in the same way."""
+        same = about == self.about and held.keys() == self.held.keys()
+        return same and all(each is self.held[name] for name, each in held.items())
+
+
 class Observation:
     """A loop of plain PyTorch that is being watched; see `observe`."""
 
     def __init__(self, run: Observed) -> None:
         self._run = run
+        self._watched: WeakKeyDictionary[Any, _Watched] = WeakKeyDictionary()
 
     @property
     def id(self) -> str:
@@ -54,7 +69,7 @@ class Observation:
         mix them or come back to them. An update learned from the batches whose gradients flowed
         since the one before. A batch that was handed out and whose gradient was not seen is named
         too, and the step is said to be an upper bound; a loop that fetches the next batch before it
-        uses this one says so by ``ahead``.
+        uses this one says so by ``ahead``. The same loader, watched again, is the same one again.
 
         Args:
             loader: a ``DataLoader``, or one that accelerate or Lightning Fabric prepared.
@@ -67,7 +82,13 @@ class Observation:
         Raises:
             ProgramError: this is no loader of torch, or its items cannot be matched with records.
         """
-        return ObservedLoader(tracked(loader, self._run, record, order), self._run, late=ahead)
+        about, held = (record, order, ahead), {**getattr(loader, "__dict__", {}), "_iterator": None}
+        known = self._watched.get(loader) if hasattr(loader, "__weakref__") else None
+        if known is not None and known.is_of(about, held):
+            return known.loader  # with its worker processes, if they persist
+        watched = ObservedLoader(tracked(loader, self._run, record, order), self._run, late=ahead)
+        self._watched[loader] = _Watched(about, held, watched)
+        return watched
 
     def checkpoint(self) -> None:
         """Keep the state of everything tracked; call it where the loop keeps its own.

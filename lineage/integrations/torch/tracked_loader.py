@@ -4,16 +4,18 @@ Positions of records travel with the samples of a batch, through worker processe
 batch leaves the loader; from there on its tensors carry them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from lineage.errors import ProgramError
-from lineage.integrations.torch.batch_with_positions import Collate, Items, Stream
+from lineage.integrations.torch.batch_with_positions import Collate, Items, Stream, unwrapped
 from lineage.integrations.torch.record_names import Order, Record, naming
 from lineage.integrations.torch.tracked_tensor import batches_in
+from lineage.training.events import Handed
 from lineage.training.observed import Observed
+from lineage.training.update_window import DrawnBatch
 
 _INSIDE = {
     "accelerate": "base_dataloader",
@@ -63,13 +65,14 @@ def tracked(
 class ObservedLoader:
     """A tracked loader that tells a run which batches it hands to the loop.
 
-    ``late`` tells so of a batch when the next one is asked for. Everything else is the loader's.
+    ``late`` tells so of a batch when the next one is asked for. Everything else is the loader's,
+    also where it is set; its dataset is the one that it was given.
     """
 
+    _last: DrawnBatch | None
+
     def __init__(self, loader: Any, run: Observed, *, late: bool = False) -> None:
-        self._loader = loader
-        self._run = run
-        self._late = late
+        vars(self).update(_loader=loader, _run=run, _late=late, _last=None)
 
     def __iter__(self) -> Iterator[Any]:
         # The loader begins now, not with its first batch: it may draw from generators as it does.
@@ -85,6 +88,8 @@ class ObservedLoader:
                 )
             if not self._late:
                 self._draw(drawn)
+            else:
+                self._hand(drawn)
             yield batch
             if self._late:
                 self._draw(drawn)
@@ -93,7 +98,23 @@ class ObservedLoader:
         return len(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
+        if name.startswith("__") or "_loader" not in vars(self):
+            raise AttributeError(name)
+        return unwrapped(getattr(self._loader, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        collate = getattr(base_of(self._loader), "collate_fn", None)
+        if name == "collate_fn" and isinstance(collate, Collate):
+            if value is not collate:
+                collate.collate_by(value)
+            return
+        setattr(self._loader, name, value)
+
+    def _hand(self, batches: Iterable[DrawnBatch]) -> None:
+        """Tell so of batches that are drawn when the next one is asked for."""
+        for each in batches:
+            self._run.note(Handed(each, self._last, self._loader))
+            vars(self)["_last"] = each
 
     def _draw(self, batches: Any) -> None:
         for each in batches:

@@ -14,6 +14,7 @@ import lineage
 from lineage.errors import ProgramError, UnknownRecordError
 from lineage.integrations.torch import observe
 from lineage.integrations.torch.tracked_loader import tracked
+from lineage.integrations.torch.tracked_tensor import TrackedTensor
 from storage.errors import InvalidInputError
 from tests.lineage.integrations.row_loop import RECORDS, Items, Loop, Sample
 
@@ -94,7 +95,8 @@ def test_a_buffer_that_batches_move_is_state_and_no_batch(loop: Loop) -> None:
         for batch in run.watch(DataLoader(Items(), batch_size=3), record="rid"):
             loop.learn(batch)
     assert loop.told(run.id) == loop.truth
-    assert type(loop.model.mean) is type(loop.model.last) is Tensor
+    assert type(loop.model.mean) is Tensor
+    assert isinstance(loop.model.last, TrackedTensor)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

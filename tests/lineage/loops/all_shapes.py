@@ -10,10 +10,14 @@ from tests.lineage.loops.shapes import (
     checkpoints,
     containers,
     datasets,
+    delegation,
+    identity,
     libraries,
     lightning_trainers,
     loaders,
+    mixed_gradients,
     models,
+    parts,
     replay,
     several_loaders,
     streams,
@@ -38,6 +42,10 @@ MODULES = (
     updates,
     checkpoints,
     models,
+    identity,
+    mixed_gradients,
+    parts,
+    delegation,
 )
 
 

@@ -118,12 +118,13 @@ class Oracle:
     def _found(self, optimizer: Optimizer) -> set[int]:
         """The records in the gradients that an optimizer would use now."""
         stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
-        return {
-            number
-            for weight in self._weights
-            if id(weight) in stepped and weight.grad is not None
-            for number in weight.grad.nonzero().flatten().tolist()
-        }
+        with torch._C.DisableTorchFunctionSubclass():
+            return {
+                number
+                for weight in self._weights
+                if id(weight) in stepped and weight.grad is not None
+                for number in weight.grad.nonzero().flatten().tolist()
+            }
 
 
 def _moved(before: list[Any], after: list[Any]) -> set[int]:

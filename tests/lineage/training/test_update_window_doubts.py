@@ -74,11 +74,13 @@ def test_a_gradient_that_did_not_reach_the_parameters_makes_an_upper_bound(
 def test_a_part_of_a_batch_makes_an_upper_bound_of_the_whole(journal: Journal) -> None:
     journal.draw("a")
     backward = journal.gradient("")
-    for _ in journal.replayer.read(GradientFlowed(journal.batch("a").part, backward)):
+    whole = DrawnBatch(np.array([1, 2]), EventSink(lambda event: None))
+    for _ in journal.replayer.read(GradientFlowed(whole.part, backward)):
         pass
-    assert journal.update() == learned(0, "a")
+    assert journal.update() == [(0, "\1\2", True), (0, "a", True)]
     assert journal.doubts == ({0}, 0)
-    assert journal.batch("a").part.part is journal.batch("a").part
+    assert whole.part.part is whole.part
+    assert journal.batch("a").part is journal.batch("a")
 
 
 def test_each_optimizer_learned_from_what_came_since_its_own_update(journal: Journal) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lineage.integrations.torch import tracked_tensor
+from lineage.integrations.torch import origins
 
 
 def test_a_buffer_of_earlier_batches_is_learned_from_again(trial: Any) -> None:
@@ -96,7 +96,7 @@ def test_a_column_of_labels_may_leave_torch(trial: Any) -> None:
 def test_a_tensor_of_too_many_batches_leaves_the_run_incomplete(
     trial: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracked_tensor, "MOST_BATCHES", 2)
+    monkeypatch.setattr(origins, "MOST_BATCHES", 2)
     with trial.observe() as run:
         batches = list(run.watch(trial.loader()))
         trial.learn({name: torch.cat([each[name] for each in batches]) for name in ("x", "number")})

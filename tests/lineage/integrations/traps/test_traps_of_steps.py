@@ -83,11 +83,13 @@ def test_a_masked_record_is_visited(trial: Any) -> None:
 
 def test_several_steps_on_one_batch(trial: Any) -> None:
     with trial.observe() as run:
-        for batch in run.watch(trial.loader()):
+        loader = run.watch(trial.loader())
+        for batch in loader:
             for _ in range(3):
                 trial.learn(batch)
             trial.optimizer.step()
-    trial.assert_as_judged()
+    # What a fourth step finds of the third may have been changed where nobody sees it.
+    trial.assert_nothing_missing(bounds=range(3, 4 * len(loader), 4))
 
 
 @pytest.mark.parametrize("ahead", [False, True])

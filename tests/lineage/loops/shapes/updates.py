@@ -25,7 +25,7 @@ def two_on_each(env: Env) -> None:
             env.learn(batch)
 
 
-@shape("steps again with the gradients it has")
+@shape("steps again with the gradients it has", allowed=BOUNDED)
 def same_gradients(env: Env) -> None:
     with env.observe() as run:
         for batch in _watched(env, run):

@@ -1,0 +1,82 @@
+"""What tensors were made of: which batches, or which parts of them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lineage.training.update_window import DrawnBatch
+
+MOST_BATCHES = 256
+"""Of a tensor that is made of more batches than these nobody knows which."""
+
+
+class Origin(NamedTuple):
+    """The batches that a tensor was made of.
+
+    ``flat`` if it has one entry a record at most: labels, ids, weights. ``axis`` is the dimension
+    with one entry a record, where that is certain.
+    """
+
+    batches: tuple[DrawnBatch, ...]
+    flat: bool = True
+    axis: int | None = None
+
+    @property
+    def part(self) -> "Origin":
+        """The same, of which some records may have been left out."""
+        return self._replace(batches=tuple(dict.fromkeys(each.part for each in self.batches)))
+
+
+NOTHING = Origin(())
+
+
+def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool) -> Origin:
+    """Return the origin of a tensor in a batch of some samples, which may be ``stacked`` of them.
+
+    What has the shape of a column is one only where it has an entry a sample.
+    """
+    shape, whole = tuple(tensor.shape), batch.place is None
+    first = shape[0] if shape else 0
+    certain = whole and samples == first and (stacked or shape.count(samples) == 1)
+    entries = (samples, len(batch.records))
+    column = len(shape) == 1 and whole and (first in entries or (batch.partial and first < samples))
+    return Origin((batch,), not shape or column, 0 if shape and certain else None)
+
+
+def joined(one: Origin, other: Origin) -> Origin:
+    """Return the origin of what was made of two tensors."""
+    if not other.batches or other is one:
+        return one
+    if not one.batches:
+        return other
+    batches = dict.fromkeys((*one.batches, *other.batches))
+    axis = one.axis if one.axis == other.axis else None
+    return Origin(tuple(batches), one.flat and other.flat, axis)
+
+
+def settled(origin: Origin, shape: Iterable[int]) -> Origin:
+    """Return an origin without parts of batches that are there as a whole, in all their pieces."""
+    batches = origin.batches
+    if len(batches) > 1 and any(each.partial for each in batches):
+        pieces: dict[DrawnBatch, int] = {}
+        for each in batches:
+            if each.place is not None:
+                pieces[each.whole] = pieces.get(each.whole, 0) + 1
+        whole = {batch for batch, number in pieces.items() if number == batch.pieces}
+        there = whole.union(each for each in batches if each is each.whole)
+        batches = tuple(
+            dict.fromkeys(each.whole if each.whole in there else each for each in batches)
+        )
+        axis = origin.axis
+        if whole and len(batches) == 1:
+            sizes = [*shape]
+            records = batches[0].pieces
+            axis = sizes.index(records) if sizes.count(records) == 1 else None
+        origin = Origin(batches, origin.flat, axis)
+    if len(batches) > MOST_BATCHES:
+        batches = tuple(dict.fromkeys(each.part if each.partial else each for each in batches))
+        origin = origin._replace(batches=batches)
+        if len(batches) > MOST_BATCHES:
+            return Origin((batches[0].sink.stranger,), origin.flat)
+    return origin
