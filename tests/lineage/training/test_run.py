@@ -34,7 +34,9 @@ class Kept:
     def fitted(self, ordinal: int, alias: str, value: object) -> None:
         self.fits.append((ordinal, alias, value))
 
-    def evaluated(self, alias: str, step: int, metrics: Mapping[str, float]) -> None:
+    def evaluated(
+        self, alias: str, step: int, metrics: Mapping[str, float], *, steers: bool = True
+    ) -> None:
         self.evaluations.append((alias, step, metrics))
 
 
