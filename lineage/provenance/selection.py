@@ -98,7 +98,11 @@ def steered(session: Session, records: Mapping[str, BitMap]) -> tuple[str, ...]:
         after = (
             select(segment.id)
             .join(made, made.id == segment.checkpoint_id)
-            .where(segment.run_id == run_id, made.step > step)
+            .where(
+                segment.run_id == run_id,
+                # A state that changed without a step may have been steered at its own step.
+                (made.step > step) | ((segment.first_step == made.step) & (made.step >= step)),
+            )
             .order_by(made.step, made.edition)
         )
         found += session.scalars(after.limit(1))

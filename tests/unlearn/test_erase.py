@@ -12,6 +12,7 @@ from pyroaring import BitMap
 
 from lineage.data.dataset import add, head
 from lineage.data.version import open_version
+from lineage.errors import ProgramFailedError
 from lineage.provenance.query import who_saw
 from lineage.training.ensemble import resume
 from lineage.training.recording import open_recording
@@ -157,7 +158,7 @@ def interrupted(store: Any, tally: Any, workshop: Any, step: int, model: str = "
     """A training with an order of its own that ended at a step; its id."""
     training = tally.prepare(store, model, **workshop.RECORDED)
     tally.spring(step, "error")
-    with pytest.raises(OSError, match="the trap"):
+    with pytest.raises(ProgramFailedError, match="OSError"):
         resume(store, training)
     return training
 

@@ -165,8 +165,9 @@ class _Packer:
             program = session.get_one(tables.Program, run.program_id)
             given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
             versions = {each.alias: each.version_id for each in given}
-            models = given_to(session, run.id)
-        start = None if run.start_id is None else self.member(run.start_id)
+            models = given_to(session, made_by.id)
+            start_id = _start(session, made_by)
+        start = None if start_id is None else self.member(start_id)
         key = cut.name(run.id)
         known = self.items.get(key)
         assert known is None or known.kind == "run"
@@ -303,6 +304,17 @@ def _origin(session: Session, run_id: str) -> tables.Run:
     while run.replay_of is not None:
         run = session.get_one(tables.Run, run.replay_of)
     return run
+
+
+def _start(session: Session, run: tables.Run) -> str | None:
+    """The checkpoint of another training that a chain of replays began with, as it was then."""
+    first = _origin(session, run.id)
+    while run.start_id is not None:
+        before = session.get_one(tables.Checkpoint, run.start_id).run_id
+        if _origin(session, before).id != first.id:
+            break
+        run = session.get_one(tables.Run, before)
+    return run.start_id
 
 
 def _mixed(session: Session, version: tables.DatasetVersion) -> bool:

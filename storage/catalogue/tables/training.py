@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.catalogue.tables.base import Base
@@ -118,7 +118,7 @@ class Evaluation(Base):
     alias: Mapped[str]
     step: Mapped[int]
     metrics: Mapped[dict[str, Any]]
-    steers: Mapped[bool]
+    steers: Mapped[bool] = mapped_column(server_default=true())
     created_at: Mapped[datetime]
 
 

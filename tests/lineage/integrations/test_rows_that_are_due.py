@@ -242,7 +242,7 @@ def test_case_m_second_dataset_by_rows_is_refused_inside_items_of_the_first(
 
 
 def test_columns_of_a_run_are_not_handed_out_whole(bench: Bench) -> None:
-    with pytest.raises(AttributeError, match="columns"):
+    with pytest.raises(ProgramError, match="ended with AttributeError"):
         bench.train("columns")
 
 

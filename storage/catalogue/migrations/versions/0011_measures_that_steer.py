@@ -15,8 +15,6 @@ def upgrade() -> None:
         table.add_column(
             sa.Column("steers", sa.Boolean(), nullable=False, server_default=sa.true())
         )
-    with op.batch_alter_table("evaluations") as table:
-        table.alter_column("steers", server_default=None)
 
 
 def downgrade() -> None:
