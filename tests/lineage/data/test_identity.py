@@ -112,7 +112,7 @@ def test_an_id_is_under_its_newest_request_until_that_is_cancelled(
     found = erasure(store, "subject", "Ann", None)
     assert found is not None
     assert (found.request_id, found.state) == (request.id, "open")
-    assert found.date >= request.received_at
+    assert found.date >= request.date
     assert erasure(store, "record", "Ann", None) is None
     cancel(store, request.id)
     assert erasure(store, "subject", "Ann", None) is None

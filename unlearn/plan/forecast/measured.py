@@ -29,7 +29,7 @@ def accuracies(store: Store, metric: str) -> dict[tuple[int, int], float]:
         )
         for identifier, specification, metrics in rows:
             schedule = RunSpec.model_validate(specification).schedule
-            if metric in metrics and schedule.kind == "stable/1":
+            if metrics.get(metric) is not None and schedule.kind == "stable/1":
                 shape[identifier] = (schedule.shards, schedule.slices)
                 last.setdefault(identifier, {})[schedule.shard] = float(metrics[metric])
     found = {
