@@ -47,11 +47,11 @@ def overtaken(
         module = recorder.checkpoints if name == "publish" else recorder.StoreRecorder
         original, calls = getattr(module, name), [0]
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             calls[0] += 1
             if calls[0] == number:
                 set_owner(store, prepared, claim(OTHER, store.clock()))
-            return original(*arguments)
+            return original(*arguments, **options)
 
         monkeypatch.setattr(module, name, call)
 
