@@ -29,7 +29,6 @@ from lineage.data.dataset import head
 from lineage.schedule import Division, ScheduleSpec, Selection, cells, nominal_cells, schedule_for
 from lineage.schedule.sliced import stage_epochs
 from lineage.source import load
-from storage.catalogue import tables
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.worker import Options
@@ -168,7 +167,6 @@ def seconds(store: lineage.Store, deletions: int) -> list[dict[str, float]]:
     results = []
     for record in np.random.default_rng(0).choice(ROWS, deletions, replace=False):
         request = accept(store, "record", [str(record + 1)], "digits")
-        assert isinstance(request, tables.Request)
         plan_id, plan = make_plan(store, [request.id])
         began = time.perf_counter()
         done = apply(store, plan_id, InProcess(store), Options())

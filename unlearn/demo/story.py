@@ -15,7 +15,6 @@ from lineage.source import load
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, train
 from lineage.training.model import load_model
-from storage.catalogue import tables
 from unlearn.demo import data
 from unlearn.dispatch.drive import apply
 from unlearn.dispatch.local import LocalWorkers
@@ -68,7 +67,6 @@ def tell(demo: Demo) -> Figures:
     before = _train(demo)
     seen = _ask(demo)
     request = accept(demo.store, "subject", [CONTRIBUTOR])
-    assert isinstance(request, tables.Request)
     plan_id, figures = _plan(demo, request.id)
     results = _apply(demo, plan_id)
     return Figures(
