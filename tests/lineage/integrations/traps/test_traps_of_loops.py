@@ -7,6 +7,7 @@ from the gradient of a trace, which has one entry a record.
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,7 +44,8 @@ def observed(replayer: EventReplayer, written: list[tuple[int, list[int], bool]]
     )
     version.store = SimpleNamespace(objects=None)
     told = dict.fromkeys(("given", "publish", "doubts"), lambda *about: None)
-    recorder: Any = SimpleNamespace(run_id="run-0", **told)
+    store = SimpleNamespace(objects=SimpleNamespace(claiming=nullcontext))
+    recorder: Any = SimpleNamespace(run_id="run-0", store=store, **told)
 
     def note(event: Any) -> None:
         for step, drawn, applied in replayer.read(event):
