@@ -9,6 +9,7 @@ from storage.catalogue import tables
 from unlearn.dispatch.drive import apply
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
+from unlearn.tasks.probe import cached
 
 
 def applied(store: Any, person: str) -> dict[str, Any]:
@@ -31,12 +32,11 @@ def test_a_segment_is_executed_once_more_and_compared(trained: Any, workshop: An
     assert (segment.first_step, segment.visits) == (original.first_step, original.visits)
 
 
-def test_what_is_known_of_an_environment_is_not_measured_again(trained: Any, workshop: Any) -> None:
-    first = applied(trained, "person-07")
-    second = applied(trained, "person-10")
-    assert second["probe-1"]["passed"] is first["probe-1"]["passed"] is True
-    assert len(workshop.rows_of(trained, tables.Probe)) == 1
-    assert len(runs_of_probes(workshop, trained)) == 1
+def test_what_is_known_of_a_run_in_an_environment_is_not_measured_again(trained: Any) -> None:
+    first = applied(trained, "person-07")["probe-1"]
+    environment, segment = first["environment"], first["segment"]
+    assert cached(trained, environment, segment) is first["passed"] is True
+    assert cached(trained, "another", segment) is None
 
 
 def test_bits_that_do_not_come_out_the_same_cost_the_claim_its_rung(
