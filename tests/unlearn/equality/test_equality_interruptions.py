@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from lineage.errors import FencedError, ProgramFailedError, RunStoppedError
+from lineage.errors import ProgramFailedError
 from lineage.store import Store
 from lineage.training.ensemble import Recipe, prepare, resume
 from tests.unlearn.equality.counterfactual import bits, from_scratch, register
@@ -16,7 +16,7 @@ from tests.unlearn.equality.material import Material
 from tests.unlearn.equality.trained import MODEL, RECIPES, Trained, Trains, program
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
-from unlearn.errors import PlanError
+from unlearn.errors import PlanError, StalePlanError
 from unlearn.plan.planner import make_plan
 
 PROGRAM = "interrupted.py:mlp"
@@ -113,9 +113,9 @@ def test_a_request_during_a_replay_stops_it_and_is_planned_together(
     requests = [ask(store, "record", [early])]
     plan_id, _ = make_plan(store, requests)
     fate.BEFORE[50] = lambda: requests.append(ask(store, "record", [late]))
-    with pytest.raises(RunStoppedError, match="after step 60"):
+    with pytest.raises(StalePlanError, match="after step 60"):
         apply(store, plan_id, InProcess(store), PLAINLY)
-    with pytest.raises(FencedError, match="are being forgotten"):
+    with pytest.raises(StalePlanError, match="are being forgotten"):
         apply(store, plan_id, InProcess(store), PLAINLY)
     outcome = carry_out(store, requests)
     forgotten = {early, late}
