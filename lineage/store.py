@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from storage.catalogue import Catalogue, create_schema, migrate
 from storage.errors import DamagedStoreError, NotFoundError
+from storage.folders import sync_folder
 from storage.keys import Keys, digests_in
 from storage.objects import Objects
 
@@ -102,7 +103,7 @@ def _creating(path: Path) -> Iterator[None]:
     mark = path / CREATING
     descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        _sync(path)
+        sync_folder(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
         mark.unlink(missing_ok=True)
@@ -126,7 +127,7 @@ def _make(path: Path) -> None:
         keys.keep(session, "store", os.urandom(32))
     catalogue.close()
     beginning.rename(path / CATALOGUE)
-    _sync(path)
+    sync_folder(path)
 
 
 def _require_nothing_of_a_store(path: Path) -> None:
@@ -147,11 +148,3 @@ def _require_nothing_of_a_store(path: Path) -> None:
 
 def _catalogue(file: Path) -> Catalogue:
     return Catalogue(URL.create("sqlite", database=str(file.resolve())))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from storage.catalogue import Catalogue
 from storage.catalogue.tables import KeyDigest
 from storage.errors import DamagedStoreError, NotFoundError
+from storage.folders import sync_folder
 
 _NAME = re.compile(r"[a-z0-9-]+")
 
@@ -88,7 +89,7 @@ class Keys:
             os.link(draft, path)  # unlike a rename, it never replaces
         finally:
             draft.unlink()
-        self._sync()
+        sync_folder(self.root)
         return secret
 
     def keep(self, session: Session, name: str, value: bytes) -> None:
@@ -111,7 +112,7 @@ class Keys:
         leftovers = self.leftovers(session)
         for path in leftovers:
             path.unlink()
-        self._sync()
+        sync_folder(self.root)
         return len(leftovers)
 
     def leftovers(self, session: Session) -> list[Path]:
@@ -136,7 +137,7 @@ class Keys:
     def delete(self, name: str) -> None:
         """Destroy a secret; what was keyed with it can never be matched again."""
         self._path(name).unlink()
-        self._sync()
+        sync_folder(self.root)
 
     def __contains__(self, name: str) -> bool:
         return self._path(name).exists()
@@ -145,13 +146,6 @@ class Keys:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot name a secret")
         return self.root / name
-
-    def _sync(self) -> None:
-        folder = os.open(self.root, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _digest(secret: bytes) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import CorruptObjectError, InvalidInputError, SweptObjectError
+from storage.folders import sync_folder
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PROCESS = secrets.token_hex(4)
@@ -56,7 +57,7 @@ class Objects:
         else:
             _make_folder(place.parent)
             path.replace(place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return digest
 
     @contextmanager
@@ -151,7 +152,7 @@ class Objects:
         if not place.is_file():
             return False
         place.unlink()
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return True
 
     def size(self, digest: str) -> int:
@@ -206,15 +207,7 @@ def _make_folder(folder: Path) -> None:
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
-        _sync_folder(made.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(made.parent)
 
 
 def _writer_lives(name: str) -> bool:

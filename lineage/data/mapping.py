@@ -181,3 +181,12 @@ def maker_among(
             return made[at.id]
         at = None if at.parent_id is None else session.get_one(DatasetVersion, at.parent_id)
     return None
+
+
+def models_behind(session: Session, version: DatasetVersion) -> Iterator[str]:
+    """The checkpoints of the models that made rows of a version, or of what it was made of."""
+    made = maker(session, version)
+    if made is not None:
+        yield from (each.checkpoint_id for each in made.models)
+        for each in made.input_ids:
+            yield from models_behind(session, session.get_one(DatasetVersion, each))

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.fences import erased
-from lineage.data.mapping import maker, recorded
+from lineage.data.mapping import models_behind, recorded
 from lineage.errors import RunStoppedError
 from storage.catalogue import tables
 from storage.manifests import load_bitmap
@@ -85,19 +85,10 @@ def _sources(session: Session, run: tables.Run) -> Iterator[str]:
     yield from session.scalars(select(checkpoint.id).where(checkpoint.run_id == run.id))
     if recorded(session):
         for version in _inputs(session, run.id):
-            yield from _taught(session, version)
+            yield from models_behind(session, version)
 
 
 def _inputs(session: Session, run_id: str) -> Iterator[tables.DatasetVersion]:
     given = select(tables.RunInput.version_id).where(tables.RunInput.run_id == run_id)
     for version_id in session.scalars(given):
         yield session.get_one(tables.DatasetVersion, version_id)
-
-
-def _taught(session: Session, version: tables.DatasetVersion) -> Iterator[str]:
-    """The checkpoints of the models that made rows of a version, or of what it was made of."""
-    made = maker(session, version)
-    if made is not None:
-        yield from (each.checkpoint_id for each in made.models)
-        for each in made.input_ids:
-            yield from _taught(session, session.get_one(tables.DatasetVersion, each))

@@ -3,7 +3,7 @@
 The forgotten rows are not in it, so the twin cannot need them, not even their positions.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
-from lineage.data.mapping import maker
+from lineage.data.mapping import maker, models_behind
 from lineage.data.retained import remade
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
@@ -221,7 +221,7 @@ class _Packer:
     def _left(self, version: Version, cut: _Cut) -> BitMap:
         """What is left of a version; nothing, where another model has to make all of it."""
         with self.store.catalogue.read() as session:
-            if any(self._replaced(session, each) for each in _given(session, version.row)):
+            if any(self._replaced(session, each) for each in models_behind(session, version.row)):
                 return BitMap()
             return remade(session, self.store, version.row, cut.gone)
 
@@ -326,12 +326,3 @@ def _mixed(session: Session, version: tables.DatasetVersion) -> bool:
     return (
         made.scope != "record" or bool(made.models) or any(_mixed(session, each) for each in given)
     )
-
-
-def _given(session: Session, version: tables.DatasetVersion) -> Iterator[str]:
-    """The checkpoints that a version, or what it was made of, was made with."""
-    made = maker(session, version)
-    if made is not None:
-        yield from (each.checkpoint_id for each in made.models)
-        for each in made.input_ids:
-            yield from _given(session, session.get_one(tables.DatasetVersion, each))
