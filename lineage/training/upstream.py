@@ -28,7 +28,7 @@ def require_sources(session: Session, run_id: str) -> None:
         RunStoppedError: something is.
     """
     run = session.get_one(tables.Run, run_id)
-    lost = purged(session, _sources(session, run))
+    lost = purged(session, _sources(session, run), run.id)
     if lost is not None:
         raise RunStoppedError(
             f"run {run_id} descends from checkpoint {lost}, which was purged because it learned "
@@ -61,14 +61,17 @@ def require_members(session: Session, members: Iterable[tables.Checkpoint]) -> N
         )
 
 
-def purged(session: Session, checkpoints: Iterable[str]) -> str | None:
-    """The first of these checkpoints that was purged, and not only evicted to make room."""
+def purged(session: Session, checkpoints: Iterable[str], run_id: str | None = None) -> str | None:
+    """The first of these checkpoints that was purged, and not only evicted to make room.
+
+    Those of a run, of which there may be many, are looked at with them.
+    """
     checkpoint, commitment = tables.Checkpoint, tables.Commitment
     evicted = select(commitment.row_id).where(commitment.kind == "eviction")
     return session.scalar(
         select(checkpoint.id)
         .where(
-            checkpoint.id.in_(list(checkpoints)),
+            checkpoint.id.in_(list(checkpoints)) | (checkpoint.run_id == run_id),
             checkpoint.purged_at.is_not(None),
             checkpoint.id.not_in(evicted),
         )
@@ -80,9 +83,8 @@ def purged(session: Session, checkpoints: Iterable[str]) -> str | None:
 def _sources(session: Session, run: tables.Run) -> Iterator[str]:
     if run.start_id is not None:
         yield run.start_id
-    model, checkpoint = tables.RunModel, tables.Checkpoint
+    model = tables.RunModel
     yield from session.scalars(select(model.checkpoint_id).where(model.run_id == run.id))
-    yield from session.scalars(select(checkpoint.id).where(checkpoint.run_id == run.id))
     if recorded(session):
         for version in _inputs(session, run.id):
             yield from models_behind(session, version)

@@ -94,14 +94,16 @@ def _running(session: Session, rows: Positions, artefacts: set[str]) -> list[str
     """The runs under way that began with the forgotten rows, or with what descends from them."""
     run, model = tables.Run, tables.RunModel
     given, version = tables.RunInput, tables.DatasetVersion
-    under_way = set(session.scalars(select(run.id).where(run.state == "running")))
-    began = set(session.scalars(select(run.id).where(run.start_id.in_(artefacts))))
-    began |= set(session.scalars(select(model.run_id).where(model.checkpoint_id.in_(artefacts))))
+    under_way = select(run.id).where(run.state == "running")
+    starts = session.execute(select(run.id, run.start_id).where(run.id.in_(under_way)))
+    read = select(model.run_id, model.checkpoint_id).where(model.run_id.in_(under_way))
+    sources = (*starts.all(), *session.execute(read).all())
+    began = {run_id for run_id, source in sources if source in artefacts}
     inputs = select(given.run_id, version).join(version, version.id == given.version_id)
     for run_id, each in session.execute(inputs.where(given.run_id.in_(under_way))):
         if live(each) & rows.get(each.dataset_id, BitMap()):
             began.add(run_id)
-    return sorted(under_way & began)
+    return sorted(began)
 
 
 def _with_tainted(rows: Positions, found: Impact) -> Positions:
