@@ -19,10 +19,11 @@ from storage.processes import is_alive
 SECONDS = 5.0
 
 OWNER = """
-import sys
+import signal, sys
 from pathlib import Path
 from storage import child
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 name = "from pathlib import Path; from storage.processes import this_process as t; import time; "
 text = name + "Path({place!r}).write_text(t()); time.sleep(600)"
 if {nested}:
