@@ -2,10 +2,12 @@
 
 What names the records travels with the samples to where they are collated, in a worker process or
 in this one; the positions travel with the batch; and here its tensors begin to carry its identity.
-No loader, and nothing that is built around one, needs to know of it.
+No loader, and nothing that is built around one, needs to know of it: a loader that is made anew of
+the dataset and the collate function of a tracked one is tracked too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -86,11 +88,18 @@ def _arrive(about: About, batch: Any) -> Any:
 class Collate:
     """Collates samples as a loader does; the batch carries the identity of its records.
 
-    Attributes are those of the loader's own function, read and written.
+    ``names`` is what names the records of samples that say so themselves; others come with what
+    names theirs. Attributes are those of the loader's own function, read and written.
     """
 
-    def __init__(self, run: Observed, collate: Callable[[Any], Any], locate: Locate) -> None:
-        vars(self).update(_run_id=run.id, _collate=collate, _locate=locate)
+    def __init__(
+        self,
+        run: Observed,
+        collate: Callable[[Any], Any],
+        locate: Locate,
+        names: Names | None = None,
+    ) -> None:
+        vars(self).update(_run_id=run.id, _collate=collate, _locate=locate, _names=names)
         _WATCHED[run.id] = run
 
     def __getattr__(self, attribute: str) -> Any:
@@ -105,19 +114,10 @@ class Collate:
         """Collate by another function from now on."""
         vars(self)["_collate"] = function
 
-    def __call__(self, fetched: "_Fetched | list[_Fetched]") -> Any:
+    def __call__(self, given: Any) -> Any:
         """Return the batch of some samples, or in a worker process what becomes it."""
-        locate = vars(self)["_locate"]
-        if not isinstance(fetched, _Fetched):  # a stream gives its samples one by one
-            if not all(isinstance(each, _Fetched) for each in fetched):
-                # A loader that was made anew of the dataset itself: nobody knows the records.
-                locate, fetched = (
-                    _unknown,
-                    [_Fetched([None], each, single=True) for each in fetched],
-                )
-            names = [name for each in fetched for name in each.names]
-            fetched = _Fetched(names, [each.samples for each in fetched], single=False)
-        positions = locate(fetched.names)
+        fetched = self._fetched(given)
+        positions = self._positions(fetched)
         # A loader's function may use up the list that it is given.
         samples = fetched.samples if fetched.single else [*fetched.samples]
         batch = vars(self)["_collate"](fetched.samples)
@@ -125,6 +125,24 @@ class Collate:
         return (
             _arrive(about, batch) if get_worker_info() is None else BatchWithPositions(about, batch)
         )
+
+    def _fetched(self, given: Any) -> "_Fetched":
+        """Return samples with what names their records, by whatever way that came here."""
+        names: Names | None = vars(self)["_names"]
+        if isinstance(given, _Fetched):
+            return given
+        if names is not None:
+            return _Fetched(names([], given), given, single=False)
+        if isinstance(given, _NamedSamples) and given.is_as_fetched():
+            return _Fetched(given.names, given.fetched, single=False)
+        # Samples that something else made of the dataset's: nobody knows their records.
+        return _Fetched(None, given, single=not isinstance(given, list))
+
+    def _positions(self, fetched: "_Fetched") -> Positions:
+        if fetched.names is None:
+            return np.full(1 if fetched.single else len(fetched.samples), MISSING, np.int64)
+        positions: Positions = vars(self)["_locate"](fetched.names)
+        return positions
 
     def _about(self, batch: Any, samples: Any, positions: Positions, single: bool) -> About:
         count = len(positions) if single else len(samples)
@@ -137,16 +155,33 @@ class Collate:
         return About(vars(self)["_run_id"], positions, partial, count, stacked, places, lost)
 
 
-def _unknown(names: Sequence[Any]) -> Positions:
-    return np.full(len(names), MISSING, np.int64)
-
-
 class _Fetched(NamedTuple):
-    """Samples on their way to their batch, or a ``single`` one; with what names the records."""
+    """Samples on their way to their batch, or a ``single`` one; with what names the records.
 
-    names: Sequence[Any]
+    There are no ``names`` where nobody knows the records.
+    """
+
+    names: Sequence[Any] | None
     samples: Any
     single: bool
+
+
+class _NamedSamples(list[Any]):
+    """The list of samples that a dataset gave, with what names their records.
+
+    Who is given it finds the samples and no more. It may be handed on, as parts of datasets do.
+    """
+
+    __slots__ = ("fetched", "names")
+
+    def __init__(self, names: Sequence[Any], fetched: list[Any]) -> None:
+        super().__init__(fetched)
+        self.names = names
+        self.fetched = fetched
+
+    def is_as_fetched(self) -> bool:
+        """Return True if nobody has changed the list since the dataset gave it."""
+        return len(self) == len(self.fetched) and all(map(is_, self, self.fetched))
 
 
 class _Wrapped:
@@ -167,9 +202,13 @@ class _Wrapped:
         return len(vars(self)["_wrapped"])
 
 
-def unwrapped(dataset: Any) -> Any:
-    """Return a dataset itself, out of what stands in its place in a tracked loader."""
-    return vars(dataset)["_wrapped"] if isinstance(dataset, _Wrapped) else dataset
+def shown(dataset: Any) -> Any:
+    """Return a dataset of a tracked loader as anybody may read it: it gives samples alone."""
+    if isinstance(dataset, Stream):
+        return vars(dataset)["_wrapped"]
+    if isinstance(dataset, Items) and vars(dataset)["_whole"]:
+        return Items(vars(dataset)["_wrapped"], vars(dataset)["_names"], whole=False)
+    return dataset
 
 
 class Items(_Wrapped, Dataset[Any]):
@@ -185,16 +224,19 @@ class Items(_Wrapped, Dataset[Any]):
         indexes = index if isinstance(index, list) else [index]
         return _Fetched(self._names(indexes, [sample]), sample, single=True)
 
-    def __getitems__(self, indexes: Sequence[Any]) -> _Fetched:
+    def __getitems__(self, indexes: Sequence[Any]) -> "_NamedSamples | _Fetched":
         wrapped = self._wrapped  # looking an attribute up takes long in a class that hands them on
         together = getattr(wrapped, "__getitems__", None)
         # A dataset may use up the list that it is given.
         samples = together([*indexes]) if together else [wrapped[index] for index in indexes]
-        return _Fetched(self._names(indexes, samples), samples, single=False)
+        names = self._names(indexes, samples)
+        if type(samples) is list:
+            return _NamedSamples(names, samples)
+        return _Fetched(names, samples, single=False)
 
 
 class Stream(_Wrapped, IterableDataset[_Fetched]):
-    """An iterable dataset whose samples come with what names their records."""
+    """An iterable dataset whose samples, each of which is a batch, come with what names them."""
 
     def __iter__(self) -> Iterator[_Fetched]:
         for sample in self._wrapped:

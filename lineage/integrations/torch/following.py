@@ -105,10 +105,11 @@ def _follow_writing(
     if name == "requires_grad" or not (written.batches or known.batches):
         # Views of what is written may be plain ones, but not of what was tracked before.
         return
-    if tensor.requires_grad:
-        if tensor.grad_fn is not None:
-            report(tensor, joined(known, written).batches)
-        elif written.batches:
+    if tensor.requires_grad and tensor.grad_fn is not None:
+        report(tensor, joined(known, written).batches)
+        return
+    if tensor.requires_grad and type(tensor) is not TrackedTensor:
+        if written.batches:
             _write_into_weight(tensor, written)
         return
     _write(tensor, written, known, anew=anew)

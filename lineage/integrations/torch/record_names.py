@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
@@ -27,19 +27,34 @@ _PLAIN = frozenset({str, int})
 """Types of ids that need no second look."""
 
 
+class Naming(NamedTuple):
+    """What names the records of items, and what finds these.
+
+    ``by_sample`` if samples say so themselves, whatever their numbers are.
+    """
+
+    names: Names
+    locate: Locate
+    by_sample: bool = False
+
+
 def naming(
     loader: DataLoader[Any],
     run: Observed,
     record: Record | Sequence[object] | None,
     order: Order | None,
-) -> tuple[Names, Locate]:
-    """Return what names the records of items, and what finds these."""
+) -> Naming:
+    """Return what names the records of items, and what finds these.
+
+    Raises:
+        ProgramError: nothing does.
+    """
     locator = run.locator
     width = len(locator.id_columns)
     if callable(record):
-        return partial(_by_key, record, width), locator.ids
+        return Naming(partial(_by_key, record, width), locator.ids, by_sample=True)
     if isinstance(record, str | int):
-        return partial(_by_key, itemgetter(record), width), locator.ids
+        return Naming(partial(_by_key, itemgetter(record), width), locator.ids, by_sample=True)
     if isinstance(loader.dataset, IterableDataset):
         raise ProgramError(
             "the items of a stream have no numbers to tell records by",
@@ -49,15 +64,16 @@ def naming(
         together = loader.batch_size is None and isinstance(loader.sampler, BatchSampler)
         found = rows_of(loader.dataset, run.version, checked=order is None, together=together)
         if found.key is not None:
-            return partial(_by_key, itemgetter(found.key), width), locator.ids
-        return found.names, locator.rows
+            key = itemgetter(found.key)
+            return Naming(partial(_by_key, key, width), locator.ids, by_sample=True)
+        return Naming(found.names, locator.rows)
     if len(record) != len(loader.dataset):  # type: ignore[arg-type]
         raise ProgramError(
             f"{len(record)} ids are given for the {len(loader.dataset)} items of a loader",  # type: ignore[arg-type]
             hint="give a list with what names the record of each item",
         )
     places = [locator.ids(_listed(each, width)).tolist() for each in record]
-    return partial(_by_place, places), _as_positions
+    return Naming(partial(_by_place, places), _as_positions)
 
 
 def _by_key(

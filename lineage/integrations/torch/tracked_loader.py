@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from lineage.errors import ProgramError
-from lineage.integrations.torch.batch_with_positions import Collate, Items, Stream, unwrapped
+from lineage.integrations.torch.batch_with_positions import Collate, Items, Stream, shown
 from lineage.integrations.torch.record_names import Order, Record, naming
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.training.events import Handed
@@ -47,13 +47,11 @@ def tracked(
             f"watch was given a {type(loader).__name__}, which is no DataLoader of torch",
             hint="watch the DataLoader inside it, and build the rest around what watch() returns",
         )
-    if loader.persistent_workers and loader._iterator is not None:
-        raise ProgramError(
-            "watch was given a DataLoader whose persistent workers run already",
-            hint="watch it before anything loops over it; workers that run cannot be told",
-        )
-    names, locate = naming(loader, run, record, order)
+    _refuse_begun(loader)
+    names, locate, by_sample = naming(loader, run, record, order)
     whole = loader.batch_size is None and loader.batch_sampler is None
+    if by_sample and not whole:
+        return changed(loader, collate_fn=Collate(run, loader.collate_fn, locate, names))
     wrapped = Stream if isinstance(loader.dataset, IterableDataset) else Items
     return changed(
         loader,
@@ -62,11 +60,30 @@ def tracked(
     )
 
 
+def _refuse_begun(loader: DataLoader[Any]) -> None:
+    """Raise if a loader would go on with what it began before it was watched.
+
+    Raises:
+        ProgramError: its workers run already, or it began in order to tell its state.
+    """
+    if loader.persistent_workers and loader._iterator is not None:
+        raise ProgramError(
+            "watch was given a DataLoader whose persistent workers run already",
+            hint="watch it before anything loops over it; workers that run cannot be told",
+        )
+    if getattr(loader, "_initial_iter_for_state_dict", False):  # StatefulDataLoader of torchdata
+        raise ProgramError(
+            "watch was given a StatefulDataLoader that began already, to tell its state",
+            hint="watch it before its state is asked for; accelerate asks at once: prepare it "
+            "without use_stateful_dataloader, and go on by skip_first_batches",
+        )
+
+
 class ObservedLoader:
     """A tracked loader that tells a run which batches it hands to the loop.
 
     ``late`` tells so of a batch when the next one is asked for. Everything else is the loader's,
-    also where it is set; its dataset is the one that it was given.
+    also where it is set; its dataset gives the samples of the one that it was given.
     """
 
     _last: DrawnBatch | None
@@ -100,7 +117,7 @@ class ObservedLoader:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_loader" not in vars(self):
             raise AttributeError(name)
-        return unwrapped(getattr(self._loader, name))
+        return shown(getattr(self._loader, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         collate = getattr(base_of(self._loader), "collate_fn", None)

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from lineage.errors import ProgramError, RunError
 from lineage.integrations import lightning as shell
@@ -168,6 +169,41 @@ def test_a_trainers_checkpoints_have_a_checkpoint_each(
         trainer.fit(Module(), observer.watch(DataLoader(people, batch_size=5), record="id"))
     kept = workshop.rows_of(store, tables.Checkpoint)
     assert sorted(each.step for each in kept) == [6, 12, 18]
+
+
+class Dies(Callback):
+    """Ends the process's training as a lost machine would, before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise InterruptedError
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("loader", [DataLoader, StatefulDataLoader])
+def test_a_trainer_goes_on_in_the_middle_of_an_epoch(
+    store: Any, people: list[Any], tmp_path: Path, recorded: Any, loader: type[DataLoader[Any]]
+) -> None:
+    def fitted(module: Module, observer: Any, *callbacks: Callback, **about: Any) -> None:
+        saves = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
+        trainer = made(observer, saves, *callbacks, max_epochs=2, enable_checkpointing=True)
+        watched = observer.watch(loader(people, batch_size=4, shuffle=True), record="id")
+        trainer.fit(module, watched, **about)
+
+    first, again = Module(), Module()
+    with pytest.raises(InterruptedError), shell.observe(store, "people", "m") as observer:
+        fitted(first, observer, Dies(5))
+    with shell.observe(store, "people", "m", resume=observer.id) as observer:
+        fitted(again, observer, ckpt_path=str(tmp_path / "step=3.ckpt"))
+    witnessed: dict[str, set[int]] = defaultdict(set)
+    for module, within in ((first, range(3)), (again, range(3, 99))):
+        for name, steps in module.witness.shown.items():
+            witnessed[name] |= steps & set(within)
+    assert max(max(steps, default=0) for steps in witnessed.values()) > 7
+    assert recorded(people) == {name: steps for name, steps in witnessed.items() if steps}
 
 
 class Best(Callback):

@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, RandomSampler, Subset, default_colla
 from tests.lineage.loops.harness import By, Env
 from tests.lineage.loops.oracle import RECORDS, WeightEach
 from tests.lineage.loops.samples import Batch, Stream, sample
+from tests.lineage.loops.shape import ANY, BOUNDED, EXACT, Allowed
 from tests.lineage.loops.shapes import containers, subclasses, wrappers
 from tests.lineage.loops.shapes.datasets import Wrapping
 from tests.lineage.loops.updating import ADDING_UP, Update
@@ -123,9 +124,11 @@ class Composition:
         stream = self.dataset == "a stream"
         return not stream or (self.order == "in order" and self.by == "key")
 
-    def is_common(self) -> bool:
-        """Return whether nothing in it leaves open which batch a step learned from."""
-        return all(getattr(self, part) in names for part, names in COMMON.items())
+    def allowed(self) -> Allowed:
+        """Return what may be told of it: the truth, where nothing in it leaves that open."""
+        if not all(getattr(self, part) in names for part, names in COMMON.items()):
+            return ANY
+        return BOUNDED if self.update in IN_DOUBT else EXACT
 
     def __call__(self, env: Env) -> None:
         """Run the loop."""
@@ -158,7 +161,11 @@ COMMON: dict[str, set[str]] = {
     "dataset": DATASETS.keys() - {"parts put together"},
     "loader": {"torch's", "a class that changes nothing"},
     "wrapper": {"nothing", "enumerate", "zip", "cycle", "a bar"},
-    "update": {"each batch", "two batches", "two losses", "clipped"},
+    "update": {"each batch", "two batches", "two losses", "set to zero", "assigned", "clipped"},
     "optimizer": {"SGD", "another SGD", "Adam"},
 }
-"""The parts with which a loop must be told exactly."""
+"""The parts with which a loop must be told exactly, but for those in doubt."""
+
+IN_DOUBT = {"set to zero", "assigned"}
+"""Ways of common loops that may be told as bounds, and never worse. Zeros outlast a step, and are
+looked at from the second time on; gradients that are assigned are of no backward pass."""

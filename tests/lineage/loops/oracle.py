@@ -3,7 +3,8 @@
 A model has one weight a record. A record's input is zero but for its own feature, so its gradient
 touches its own weight alone, and the loss is such that this gradient is never zero. Which weights
 an update moves is which records it learned from: however the gradient came there, and whatever the
-loop says of it. The ids that the model is given are noted beside it, in ``forward``.
+loop says of it. A loop that makes zeros of features says so (`Oracle.silent`). The ids that the
+model is given are noted beside it, in ``forward``.
 """
 
 import sys
@@ -67,6 +68,7 @@ class Oracle:
         self.updates: list[Update] = []
         self.together: list[Numbers] = []
         self._weights: list[Tensor] = []
+        self._silent: Numbers = frozenset()
 
     def add(self, weight: Tensor) -> None:
         """Look at one more weight (RECORDS,)."""
@@ -93,6 +95,13 @@ class Oracle:
         """Say that these records were one batch: an answer may name it whole."""
         self.together.append(frozenset(int(number) for number in numbers))
 
+    def silent(self, numbers: Any) -> None:
+        """Say that the next step learns from these records too, though they may move no weight.
+
+        Zeros that are pasted over an input are data as any others are.
+        """
+        self._silent = frozenset(numbers)
+
     def state(self) -> bytes:
         """All weights, to the bit."""
         return b"".join(weight.tobytes() for weight in self._bits())
@@ -102,7 +111,8 @@ class Oracle:
             assert moved <= found, "a weight moved without a gradient"
             assert not exactly or moved == found, "a gradient moved no weight"
         learned = moved if told == "weights" else found
-        self.updates.append(Update(frozenset(learned), self.state()))
+        self.updates.append(Update(self._silent | learned, self.state()))
+        self._silent = frozenset()
 
     def _bits(self) -> list[Any]:
         return [weight.detach().view(torch.int32).numpy().copy() for weight in self._weights]

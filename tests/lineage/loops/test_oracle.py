@@ -196,3 +196,19 @@ def test_a_batch_may_be_named_whole_only_where_the_loop_says_what_was_together(
     assert _judged(ToyWatcher(), tmp_path, loop).verdicts == {Verdict.BATCH}
     together = False
     assert Verdict.WRONG in _judged(ToyWatcher(), tmp_path, loop).verdicts
+
+
+def test_records_whose_features_the_loop_made_zeros_must_be_named_where_it_says_so(
+    tmp_path: Path,
+) -> None:
+    def loop(env: Env) -> None:
+        with env.observe() as run:
+            for batch in run.watch(env.loader(batch_size=4)):
+                env.oracle.silent(batch["number"].tolist() if said else [])
+                env.learn({"x": batch["x"] * 0, "y": batch["y"]})
+
+    said = True
+    assert _judged(ToyWatcher(), tmp_path, loop).verdicts == {Verdict.EQUAL}
+    assert Verdict.WRONG in _judged(NamesTooFew(), tmp_path, loop).verdicts
+    said = False
+    assert Verdict.WRONG in _judged(ToyWatcher(), tmp_path, loop).verdicts

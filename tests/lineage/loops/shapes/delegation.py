@@ -1,14 +1,15 @@
 """What a loop reads of its watched loader, sets on it, and does with it again."""
 
 import copy
+from itertools import chain
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from tests.lineage.loops.harness import Env, error
-from tests.lineage.loops.samples import Batch, Sample, Stream
-from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, UNKNOWN, shape
+from tests.lineage.loops.samples import Batch, Sample, Stream, Tuples
+from tests.lineage.loops.shape import ADMITTED, EXACT_OR_REFUSED, KEY, UNKNOWN, shape
 
 
 class Scaled:
@@ -74,6 +75,62 @@ def rebuilt(env: Env) -> None:
         loader = run.watch(env.loader(), **env.named)
         env.train(loader, 1)
         env.train(DataLoader(loader.dataset, batch_size=4), 1)
+
+
+def _anew(env: Env, part: Any) -> None:
+    """Train on a loader of a part of the watched one's dataset, with its collate function."""
+    with env.observe() as run:
+        loader = run.watch(env.loader(Tuples()), **env.named_tuples)
+        made = part(loader.dataset, [7, 3, 10, 2, 11])
+        anew = env.loader(made, batch_size=2, collate_fn=loader.collate_fn)
+        for _, x, y in chain(loader, anew):
+            env.learn({"x": x, "y": y})
+
+
+@shape("makes another loader of a part of the dataset, with the same collate function")
+def rebuilt_of_part(env: Env) -> None:
+    _anew(env, Subset)
+
+
+class Cut(Subset[Any]):
+    """A part that makes shorter lists of those that it is given."""
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return super().__getitems__(indices)[:1]
+
+
+class Shortened(Subset[Any]):
+    """A part that takes a sample out of each list that it is given."""
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        samples = super().__getitems__(indices)
+        if len(samples) > 1:
+            samples.pop()
+        return samples
+
+
+class Exchanged(Subset[Any]):
+    """A part that puts another sample into each list that it is given."""
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        samples = super().__getitems__(indices)
+        samples[0] = self.dataset[5]
+        return samples
+
+
+@shape("makes another loader of a part that makes shorter lists", by_row=ADMITTED)
+def rebuilt_and_cut(env: Env) -> None:
+    _anew(env, Cut)
+
+
+@shape("makes another loader of a part that takes a sample out of each list", by_row=ADMITTED)
+def rebuilt_and_shortened(env: Env) -> None:
+    _anew(env, Shortened)
+
+
+@shape("makes another loader of a part that exchanges samples", by_row=ADMITTED)
+def rebuilt_and_exchanged(env: Env) -> None:
+    _anew(env, Exchanged)
 
 
 @shape("watches a loader with persistent workers anew in each epoch", workers=(2,))

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from torch.utils.data import BatchSampler, SequentialSampler, Subset, default_collate
+
 from tests.lineage.loops.harness import Env
-from tests.lineage.loops.shape import EXACT_OR_REFUSED, TOLD, shape
+from tests.lineage.loops.samples import Batch, Items, Sample, Stream, Tuples
+from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, shape
 
 BOTH = (0, 2)
 ZERO = (0,)
@@ -63,6 +66,30 @@ def stateful_watched(env: Env) -> None:
                 break
         loader.load_state_dict(state)
         env.train(loader, 1)
+
+
+@shape(
+    "asks a loader of torchdata for its state before it is watched",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+)
+def stateful_asked(env: Env) -> None:
+    loader = _stateful(env)
+    loader.state_dict()
+    with env.observe() as run:
+        env.train(run.watch(loader, **env.named))
+
+
+@shape(
+    "asks a watched loader of torchdata for its state before it loops over it",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+)
+def stateful_asked_later(env: Env) -> None:
+    with env.observe() as run:
+        loader = run.watch(_stateful(env), **env.named)
+        loader.state_dict()
+        env.train(loader)
 
 
 def _accelerator(**options: Any) -> Any:
@@ -146,9 +173,10 @@ def skips_first(env: Env) -> None:
 
 
 @shape(
-    "skips the first batches of a watched loader (accelerate)",
+    "skips the first batches of a watched loader that it prepared (accelerate)",
     needs="accelerate",
-    allowed=EXACT_OR_REFUSED | TOLD,
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
 )
 def skips_first_of_watched(env: Env) -> None:
     accelerator = _accelerator()
@@ -158,6 +186,122 @@ def skips_first_of_watched(env: Env) -> None:
     with env.observe() as run:
         rest = accelerator.skip_first_batches(run.watch(loader, **env.named), 2)
         _accelerated(env, accelerator, optimizer, model, rest)
+
+
+def _goes_on(env: Env, dataset: Any = None, **options: Any) -> None:
+    """Train for an epoch, and then for what is left of one."""
+    from accelerate import skip_first_batches
+
+    _accelerator()
+    with env.observe() as run:
+        loader = run.watch(env.loader(dataset, **options), **env.named)
+        env.train(loader, 1)
+        env.train(skip_first_batches(loader, 2), 1)
+        env.train(loader, 1)
+
+
+@shape(
+    "trains an epoch, and then skips the first batches of the watched loader (accelerate)",
+    needs="accelerate",
+    quick=BOTH,
+)
+def skips_first_later(env: Env) -> None:
+    _goes_on(env, shuffle=True)
+
+
+@shape("skips the first batches of tuples (accelerate)", needs="accelerate", quick=BOTH)
+def skips_first_of_tuples(env: Env) -> None:
+    from accelerate import skip_first_batches
+
+    _accelerator()
+    with env.observe() as run:
+        loader = run.watch(env.loader(Tuples(), shuffle=True), **env.named_tuples)
+        for _, x, y in skip_first_batches(loader, 2):
+            env.learn({"x": x, "y": y})
+
+
+@shape("skips the first batches of a watched stream (accelerate)", needs="accelerate", by=KEY)
+def skips_first_of_stream(env: Env) -> None:
+    _goes_on(env, Stream())
+
+
+@shape("skips the first batches of a part of the dataset (accelerate)", needs="accelerate")
+def skips_first_of_part(env: Env) -> None:
+    _goes_on(env, Subset(env.items, [7, 3, 3, 10, 2, 11, 0, 1]), shuffle=True)
+
+
+class Batches(Items):
+    """Makes a batch where it is asked for a list."""
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, list):
+            return default_collate([super(Batches, self).__getitem__(each) for each in item])
+        return super().__getitem__(item)
+
+
+@shape(
+    "skips the first of the batches that its dataset makes (accelerate)",
+    needs="accelerate",
+    allowed=EXACT_OR_REFUSED,
+)
+def skips_first_of_unbatched(env: Env) -> None:
+    from accelerate import skip_first_batches
+
+    _accelerator()
+    with env.observe() as run:
+        batches = BatchSampler(SequentialSampler(env.items), 3, drop_last=False)
+        loader = env.loader(Batches(), batch_size=None, sampler=batches)
+        for batch in skip_first_batches(run.watch(loader, **env.named), 2):
+            env.learn(batch if isinstance(batch, dict) else default_collate(batch))
+
+
+def _as_tensors(samples: list[Sample]) -> Batch:
+    return default_collate([{"x": each["x"], "y": each["y"]} for each in samples])  # type: ignore[no-any-return]
+
+
+@shape(
+    "prepares a loader that hands its batches out to all processes (accelerate)",
+    needs="accelerate",
+    allowed=EXACT_OR_REFUSED | BOUNDED,
+)
+def dispatched(env: Env) -> None:
+    from accelerate.utils import DataLoaderConfiguration
+
+    accelerator = _accelerator(
+        dataloader_config=DataLoaderConfiguration(dispatch_batches=True, split_batches=True)
+    )
+    plain = env.loader(shuffle=True, collate_fn=_as_tensors)
+    model, optimizer, loader = accelerator.prepare(env.model, env.optimizer, plain)
+    with env.observe() as run:
+        for skipped in range(2):
+            rest = accelerator.skip_first_batches(loader, skipped)
+            _accelerated(env, accelerator, optimizer, model, run.watch(rest, **env.named))
+
+
+@shape(
+    "goes on in the middle of an epoch from the state of its prepared loader (accelerate)",
+    needs="torchdata",
+    allowed=EXACT_OR_REFUSED,
+    quick=BOTH,
+)
+def prepared_stateful(env: Env) -> None:
+    from accelerate.utils import DataLoaderConfiguration
+
+    accelerator = _accelerator(
+        dataloader_config=DataLoaderConfiguration(use_stateful_dataloader=True)
+    )
+    made = accelerator.prepare(env.model, env.optimizer, env.loader(shuffle=True))
+    model, optimizer, loader = made
+    with env.observe() as run:
+        watched = run.watch(loader, **env.named)
+        state: Any = None
+        for number, batch in enumerate(watched):
+            env.learn(batch)
+            if number == 1:
+                state = watched.state_dict()
+                break
+        watched.load_state_dict(state)
+        _accelerated(env, accelerator, optimizer, model, watched)
 
 
 @shape(
