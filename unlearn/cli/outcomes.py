@@ -14,6 +14,7 @@ from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
 from unlearn.plan.model import Accuracy, Affected, Plan, Rejected, Task
 from unlearn.plan.passes.timetable import timetable
+from unlearn.request.listing import RequestSummary
 
 
 class _Answer(BaseModel):
@@ -93,6 +94,13 @@ class ImpactAnswer(_Answer):
             incomplete=incomplete,
             complete=not incomplete,
         )
+
+
+class ReceiptAnswer(_Answer):
+    """The requests that cover the ``asked`` ids: one for each person, new or from before."""
+
+    asked: int
+    requests: tuple[RequestSummary, ...]
 
 
 class PlannedTask(_Answer):
