@@ -144,9 +144,31 @@ class MissingPackageError(LineageError):
 
 
 class AmbiguousIdError(LineageError):
-    """An id names several things."""
+    """Ids are in several namespaces or datasets, ``scopes``, and may be of different people.
+
+    They are named by where they stand among those that were given, or in a file: ``numbers``.
+    """
 
     code = "usage"
+
+    def __init__(
+        self,
+        kind: str,
+        numbers: Sequence[int],
+        asked: int,
+        scopes: Sequence[str],
+        place: str = "number",
+    ) -> None:
+        self.numbers, self.scopes = list(numbers), list(scopes)
+        what, option = (
+            ("namespaces", "--namespace") if kind == "subject" else ("datasets", "--dataset")
+        )
+        are = "is" if len(numbers) == 1 else "are"
+        super().__init__(
+            f"{_these(kind, numbers, asked, place)} {are} in several {what}: {', '.join(scopes)}",
+            hint=f"choose one with {option}",
+            numbers=self.numbers,
+        )
 
 
 class UnknownIdError(LineageError, NotFoundError):
@@ -161,12 +183,22 @@ class UnknownIdError(LineageError, NotFoundError):
         self, kind: str, numbers: Sequence[int], asked: int, place: str = "number"
     ) -> None:
         self.numbers = list(numbers)
-        these = f"{len(numbers)} of these {asked} {kind}s ({place} {_spans(numbers)})"
         super().__init__(
-            f"no dataset has {these if asked > 1 else f'this {kind}'}",
+            f"no dataset has {_these(kind, numbers, asked, place)}",
             hint=f"ids are compared as text{'; take these out' if asked > 1 else ''}",
             numbers=self.numbers,
         )
+
+
+def _these(kind: str, numbers: Sequence[int], asked: int, place: str) -> str:
+    """Name some of the ids that were asked for by their places.
+
+    >>> _these("subject", [2, 3], 9, "line")
+    '2 of these 9 subjects (line 2–3)'
+    """
+    if asked == 1:
+        return f"this {kind}"
+    return f"{len(numbers)} of these {asked} {kind}s ({place} {_spans(numbers)})"
 
 
 def _spans(numbers: Sequence[int]) -> str:

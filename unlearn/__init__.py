@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from unlearn.dispatch.worker import Options
     from unlearn.plan.model import Plan
     from unlearn.plan.planner import make_plan
+    from unlearn.request.accepted import Accepted, Receipt
     from unlearn.request.lifecycle import accept, cancel
 
 __all__ = [
+    "Accepted",
     "InProcess",
     "LocalWorkers",
     "Options",
     "Plan",
+    "Receipt",
     "Verified",
     "accept",
     "apply",
@@ -27,10 +30,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Accepted": "unlearn.request.accepted",
     "InProcess": "unlearn.dispatch.debug",
     "LocalWorkers": "unlearn.dispatch.local",
     "Options": "unlearn.dispatch.worker",
     "Plan": "unlearn.plan.model",
+    "Receipt": "unlearn.request.accepted",
     "Verified": "unlearn.audit.evidence",
     "accept": "unlearn.request.lifecycle",
     "apply": "unlearn.dispatch.drive",

@@ -1,6 +1,6 @@
 """From the id of a person or a record to positions; ids live in the manifests and nowhere else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -95,16 +95,17 @@ def resolve(
             if len(positions):
                 found[name][dataset.id] = BitMap(positions.tolist())
                 scopes[name].add(scope)
-    mixed = {scope for those in scopes.values() if len(those) > 1 for scope in those}
-    if mixed:
-        what = "namespaces" if kind == "subject" else "datasets"
-        option = "--namespace" if kind == "subject" else "--dataset"
-        which = f"this {kind} is" if len(found) == 1 else f"some of these {kind}s are"
-        raise AmbiguousIdError(
-            f"{which} in several {what}: {', '.join(sorted(mixed))}",
-            hint=f"choose one with {option}",
-        )
+    _require_one_scope(kind, names, scopes)
     return found
+
+
+def _require_one_scope(
+    kind: str, names: Sequence[str], scopes: Mapping[str, Collection[str]]
+) -> None:
+    mixed = [number for number, name in enumerate(names, 1) if len(scopes[name]) > 1]
+    if mixed:
+        several = {scope for number in mixed for scope in scopes[names[number - 1]]}
+        raise AmbiguousIdError(kind, mixed, len(names), sorted(several))
 
 
 def id_columns(version: Version) -> tuple[IdColumn, ...]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from lineage.data.version import Version
 from lineage.provenance.listing import HoldDetail, PlacementOfModel, TrainingDetail, VersionOfModel
 from unlearn.request.listing import PlanSummary
+from unlearn.withheld import WithheldAlias
 
 if TYPE_CHECKING:
     from lineage.provenance.sql import Column, View
@@ -26,7 +27,8 @@ class Made(_Answer):
 class Status(_Answer):
     """What is in a store, and what waits; runs and requests are counted by state.
 
-    ``reshard`` lists placements that have borne more deletions than they should.
+    ``withheld`` are aliases that name nothing since a gate did not pass. ``reshard`` lists
+    placements that have borne more deletions than they should.
     """
 
     store: str
@@ -37,6 +39,7 @@ class Status(_Answer):
     requests: Mapping[str, int]
     plans: tuple[PlanSummary, ...]
     holds: tuple[HoldDetail, ...]
+    withheld: tuple[WithheldAlias, ...]
     reshard: tuple[PlacementOfModel, ...]
 
 

@@ -13,6 +13,7 @@ class Exit(IntEnum):
     VERIFICATION_FAILED = 4
     REFUSED = 5
     INCONCLUSIVE = 6
+    WITHHELD = 7
     INTERRUPTED = 130
 
 
@@ -46,3 +47,9 @@ BY_VERDICT = {
     "inconclusive": Exit.INCONCLUSIVE,
 }
 """From the verdict of a check that was carried out."""
+
+
+def after_plan(verdict: str, *, withheld: bool) -> Exit:
+    """How a plan that was carried out ends: by its verdict, then by whether its aliases moved."""
+    status = BY_VERDICT[verdict]
+    return Exit.WITHHELD if withheld and status is Exit.DONE else status

@@ -59,22 +59,30 @@ class Whom:
         """The command that asks to forget them, without their ids."""
         return f"request add --{self.kind}{'s FILE' if self.lines else ' ID'}"
 
+    @property
+    def alone(self) -> bool:
+        """Return True if one id was given, and no file."""
+        return len(self.ids) == 1 and not self.lines
+
     @contextmanager
     def identified(self) -> Iterator[None]:
         """Let errors about ids of a file name its lines.
 
         Raises:
-            UnknownIdError: as it was raised, if the ids came from no file.
+            UnknownIdError, AmbiguousIdError: as raised, if the ids came from no file.
         """
-        from lineage.errors import UnknownIdError
+        from lineage.errors import AmbiguousIdError, UnknownIdError
 
         try:
             yield
-        except UnknownIdError as error:
+        except (UnknownIdError, AmbiguousIdError) as error:
             if not self.lines:
                 raise
             lines = [self.lines[number - 1] for number in error.numbers]
-            raise UnknownIdError(self.kind, lines, len(self.ids), "line") from None
+            if isinstance(error, UnknownIdError):
+                raise UnknownIdError(self.kind, lines, len(self.ids), "line") from None
+            scopes = error.scopes
+            raise AmbiguousIdError(self.kind, lines, len(self.ids), scopes, "line") from None
 
 
 def whom(verb: F) -> F:

@@ -14,6 +14,8 @@ from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
 from unlearn.plan.model import Accuracy, Affected, Plan, Rejected, Task
 from unlearn.plan.passes.timetable import timetable
+from unlearn.request.listing import RequestSummary
+from unlearn.withheld import WithheldAlias
 
 
 class _Answer(BaseModel):
@@ -95,6 +97,13 @@ class ImpactAnswer(_Answer):
         )
 
 
+class ReceiptAnswer(_Answer):
+    """The requests that cover the ``asked`` ids: one for each person, new or from before."""
+
+    asked: int
+    requests: tuple[RequestSummary, ...]
+
+
 class PlannedTask(_Answer):
     """A task of a plan, which ``begins`` so many seconds after it.
 
@@ -173,8 +182,8 @@ class Replaced(_Answer):
 class Applied(_Answer):
     """What came of a plan; digests are of the last replacement, None if nothing was replaced.
 
-    ``retired`` are the models of which no member is left. ``held`` versions took over no alias:
-    what their canaries found, by version.
+    ``retired`` are the models of which no member is left. ``held`` versions may take over no alias:
+    what their gates found, by version. ``withheld`` are the aliases that name nothing therefore.
     """
 
     plan: str
@@ -192,12 +201,13 @@ class Applied(_Answer):
     versions: tuple[Replaced, ...]
     retired: tuple[str, ...]
     held: Mapping[str, str]
+    withheld: tuple[WithheldAlias, ...]
     residuals: tuple[Mapping[str, str], ...]
 
     @classmethod
     def of(cls, plan_id: str, results: Mapping[str, Mapping[str, Any]]) -> Self:
         """The results of a plan's tasks, put together."""
-        check, purge = results["check"], results["purge"]
+        check, publish, purge = results["check"], results["publish"], results["purge"]
         versions = _replaced(results)
         return cls(
             plan=plan_id,
@@ -214,8 +224,11 @@ class Applied(_Answer):
             erased_records=purge["erased_records"],
             interim=tuple(each["version"] for each in _of_kind(results, "interim")),
             versions=versions,
-            retired=tuple(results["publish"].get("retired", ())),
-            held=results["publish"].get("held", {}),
+            retired=tuple(publish.get("retired", ())),
+            held=publish.get("held", {}),
+            withheld=tuple(
+                WithheldAlias.of(each, publish["versions"]) for each in publish.get("withheld", ())
+            ),
             residuals=tuple(purge["residuals"]),
         )
 

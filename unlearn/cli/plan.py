@@ -1,18 +1,23 @@
 """The verbs ``plan``, ``apply`` and ``verify``: what was reviewed is what runs."""
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from unlearn.cli.call import Call, Verb, pass_call
-from unlearn.cli.exits import BY_VERDICT
+from unlearn.cli.exits import BY_VERDICT, after_plan
 from unlearn.cli.options import carried_out
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lineage.store import Store
     from unlearn.cli.outcomes import Applied
     from unlearn.plan.model import Plan
+    from unlearn.withheld import WithheldAlias
 
 
 @click.command(cls=Verb, example="expunge plan req-0123456789 --workers 4")
@@ -126,11 +131,21 @@ def _show(
 
 
 def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
-    """Apply a plan, and answer with what came of it; the exit status is that of its verdict."""
+    """Apply a plan, answer with what came of it, and exit by its verdict and its aliases."""
     answer = carried_out_plan(call, store, plan_id, **how)
     call.out.one(answer)
+    tell_withheld(call, answer.withheld)
     call.then(f"verify {plan_id} --twin")
-    click.get_current_context().exit(BY_VERDICT[answer.verdict])
+    click.get_current_context().exit(after_plan(answer.verdict, withheld=bool(answer.withheld)))
+
+
+def tell_withheld(call: Call, aliases: "Iterable[WithheldAlias]") -> None:
+    """Say which aliases name nothing, why, and how to let them name the replacement."""
+    for each in aliases:
+        say(f"withheld: alias {each.alias!r} of model {each.model!r} names nothing: {each.why}")
+        if each.version is not None:
+            promote = f"model promote {each.version} {shlex.quote(each.alias)}"
+            say(f"if it is good enough: {call.spelled(promote)}")
 
 
 def carried_out_plan(

@@ -1,13 +1,21 @@
 """The verbs about requests to forget, and ``cancel`` and ``retry``, which also take a plan."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unlearn.cli.call import Call, Noun, Verb, pass_call
 from unlearn.cli.options import Whom, carried_out, whom
 from unlearn.cli.plan import answer_plan, carry_out
+
+if TYPE_CHECKING:
+    from lineage.store import Store
+    from unlearn.request.accepted import Accepted, Receipt
+
+MOST_NAMED = 12
+"""Of so many requests the ids are in the command to go on with."""
 
 
 @click.group(cls=Noun, example="expunge request add --subject 7")
@@ -25,23 +33,48 @@ def request() -> None:
 )
 @pass_call
 def add(call: Call, whom: Whom, due: datetime | None) -> None:
-    """Accept a request to forget: from now on no new run sees these subjects or records."""
-    from lineage.data.identity import Erased
-    from lineage.provenance.query import ErasedAnswer
+    """Accept a request for each person or set of records: from now on no new run sees them.
+
+    All requests are accepted, or none.
+    """
     from unlearn.request.deadline import end_of
     from unlearn.request.lifecycle import accept
-    from unlearn.request.listing import request as find
 
     with call.open() as store:
         with whom.identified():
             by = None if due is None else end_of(due.date())
-            accepted = accept(store, whom.kind, whom.ids, whom.within, by)
-        if accepted.state == "done":
-            done = Erased(accepted.request_id, accepted.state, accepted.date)
-            call.out.one(ErasedAnswer.of(whom.kind, [done]))
-            return
+            receipt = accept(store, whom.kind, whom.ids, whom.within, by)
+        if whom.alone:
+            _answer_request(call, store, whom.kind, receipt.only)
+        else:
+            _answer_receipt(call, store, len(set(whom.ids)), receipt)
+    if receipt.open_ids:
+        call.then(f"plan {_named(receipt.open_ids)}")
+
+
+def _answer_request(call: Call, store: "Store", kind: str, accepted: "Accepted") -> None:
+    """Answer with the request, or with the erasure that it came to."""
+    from lineage.data.identity import Erased
+    from lineage.provenance.query import ErasedAnswer
+    from unlearn.request.listing import request as find
+
+    if accepted.state == "done":
+        done = Erased(accepted.request_id, accepted.state, accepted.date)
+        call.out.one(ErasedAnswer.of(kind, [done]))
+    else:
         call.out.one(find(store, accepted.request_id))
-    call.then(f"plan {accepted.request_id}")
+
+
+def _answer_receipt(call: Call, store: "Store", asked: int, receipt: "Receipt") -> None:
+    from unlearn.cli.outcomes import ReceiptAnswer
+    from unlearn.request.listing import summaries
+
+    call.out.one(ReceiptAnswer(asked=asked, requests=summaries(store, receipt.request_ids)))
+
+
+def _named(requests: Sequence[str]) -> str:
+    """Return the ids of requests as they are typed; of many, what stands for them."""
+    return " ".join(requests) if len(requests) <= MOST_NAMED else "REQUEST…"
 
 
 @request.command("list", example="expunge request list")

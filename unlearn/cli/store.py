@@ -7,6 +7,7 @@ import click
 
 from unlearn.cli.call import Call, Verb, pass_call
 from unlearn.cli.exits import Exit
+from unlearn.cli.plan import tell_withheld
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -33,6 +34,8 @@ def status(call: Call) -> None:
     call.out.one(found)
     if found.plans:
         call.then(f"apply {found.plans[0].id}")
+    elif found.withheld:
+        tell_withheld(call, found.withheld)
     elif found.reshard:
         call.then(f"reshard {found.reshard[0].model}")
 
@@ -57,6 +60,7 @@ def _status(store: "Store") -> "Status":
     from lineage.provenance.listing import datasets, holds, models, runs, worn_placements
     from unlearn.cli.answers import Status
     from unlearn.request.listing import plans, requests
+    from unlearn.withheld import withheld_aliases
 
     known = datasets(store)
     return Status(
@@ -68,5 +72,6 @@ def _status(store: "Store") -> "Status":
         requests=Counter(request.state for request in requests(store)),
         plans=tuple(plan for plan in plans(store) if plan.state not in ("applied", "cancelled")),
         holds=holds(store),
+        withheld=withheld_aliases(store),
         reshard=worn_placements(store),
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unlearn.cli.call import Call, Verb, pass_call
-from unlearn.cli.exits import BY_VERDICT
+from unlearn.cli.exits import after_plan
 from unlearn.cli.options import carried_out
-from unlearn.cli.plan import carried_out_plan
+from unlearn.cli.plan import carried_out_plan, tell_withheld
 from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def tick(call: Call, /, **how: Any) -> None:
         answer = _tick(call, store, how)
     call.out.one(answer)
     if answer.applied is not None:
-        click.get_current_context().exit(BY_VERDICT[answer.applied.verdict])
+        withheld = bool(answer.applied.withheld)
+        click.get_current_context().exit(after_plan(answer.applied.verdict, withheld=withheld))
 
 
 @click.command(cls=Verb, example="expunge watch --every 600")
@@ -68,6 +69,8 @@ def _tick(call: Call, store: "Store", how: dict[str, Any]) -> "Ticked":
     if found.start:
         plan_id = plan_for(store, found.start)
     applied = None if plan_id is None else carried_out_plan(call, store, plan_id, **how)
+    if applied is not None:
+        tell_withheld(call, applied.withheld)
     return Ticked(
         pending=found.pending,
         started=found.start,

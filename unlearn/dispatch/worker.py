@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from lineage.store import Store
+from storage.catalogue import tables
 from unlearn.dispatch import journal
 from unlearn.dispatch.journal import Ownership
 from unlearn.plan.model import Plan, Task
@@ -53,6 +54,10 @@ class Context:
         with self.store.catalogue.write() as session:
             journal.require_owner(session, self.ownership)
             yield session
+
+    def row(self, session: Session) -> tables.Task:
+        """The row of the task: what it notes there is kept, or not, with all else it writes."""
+        return session.get_one(tables.Task, f"{self.plan_id}/{self.task.id}")
 
 
 def work(path: Path, ownership: Ownership, task_id: str, options: Options) -> None:

@@ -5,7 +5,8 @@ no new run sees them, and nobody can register them again. Requests keep pseudony
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
@@ -33,7 +34,7 @@ from storage.catalogue import tables
 from storage.catalogue.tables import new_id
 from storage.manifests import dump_bitmap, load_bitmap
 from unlearn.errors import RequestError
-from unlearn.request.accepted import Accepted
+from unlearn.request.accepted import Accepted, Receipt
 from unlearn.request.deadline import month_after
 from unlearn.request.reading import batches, open_requests
 
@@ -44,36 +45,43 @@ KINDS = ("subject", "record")
 def accept(
     store: Store,
     kind: str,
-    names: Sequence[str],
+    names: str | Sequence[str],
     within: str | None = None,
     due: datetime | None = None,
-) -> Accepted:
-    """Take a request to forget ``subject`` or ``record`` ids; the same request twice is one.
+) -> Receipt:
+    """Take a request to forget for each ``subject``, or one for all of some ``record`` ids.
 
-    It must be done by ``due``, a month from now unless another time is given; of two times, by the
-    earlier. Ids that an earlier request covers are left to it; if all are, that erasure is the
-    answer.
+    All are taken, or none. The same request twice is one. Each must be done by ``due``, a month
+    from now unless another time is given; of two times, by the earlier. Ids that an earlier request
+    covers are left to it; if it is done, that erasure is the answer.
 
     Raises:
-        RequestError: the kind is another.
+        RequestError: the kind is another, or there is no id.
         UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
+    names = [names] if isinstance(names, str) else list(names)
+    _require_request(kind, names)
+    wanted = list(dict.fromkeys(names))
+    together = [[name] for name in wanted] if kind == "subject" else [wanted]
+    while True:
+        revision = _revision(store)
+        new, earlier = _divided(store, kind, resolve(store, kind, names, within), within)
+        require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
+        asked = [_asked(store, some, new, earlier) for some in together]
+        accepted = _accept(store, kind, asked, revision, due)
+        if accepted is not None:
+            return Receipt(tuple(accepted.values()))
+
+
+def _require_request(kind: str, names: Sequence[str]) -> None:
     if kind not in KINDS:
         raise RequestError(
             f"a request names subjects or records, and not {kind!r}",
             hint=f"give one of: {', '.join(KINDS)}",
         )
-    wanted = list(dict.fromkeys(names))
-    while True:
-        revision = _revision(store)
-        new, earlier = _divided(store, kind, resolve(store, kind, wanted, within), within)
-        require_known(kind, names, {name for name in wanted if new[name] or name in earlier})
-        if not any(new.values()):
-            return _known(store, list(earlier.values()), due)
-        request = _accept(store, kind, new, revision, due)
-        if request is not None:
-            return Accepted.waiting(request)
+    if not names:
+        raise RequestError(f"the request names no {kind}", hint="give at least one id")
 
 
 def cancel(store: Store, request_id: str) -> tuple[str, ...]:
@@ -126,9 +134,13 @@ def _ready_plans(request_id: str) -> Select[tables.Plan]:
 
 
 def _revision(store: Store) -> int:
-    """Rises with what decides where an id is, and which request covers it."""
     with store.catalogue.read() as session:
-        return ledger.revision(session, "dataset-version", "request")
+        return _revision_in(session)
+
+
+def _revision_in(session: Session) -> int:
+    """Rises with what decides where an id is, and which request covers it."""
+    return ledger.revision(session, "dataset-version", "request")
 
 
 def _divided(
@@ -155,72 +167,105 @@ def _divided(
     return new, erasures(store, kind, found, within)
 
 
-def _known(store: Store, covering: Sequence[Erased], due: datetime | None) -> Accepted:
-    """What already covers all ids of a request: the open request, or the finished erasure."""
-    newest = max(covering, key=lambda each: each.date)
-    if newest.state == "done":
-        return Accepted.erased(newest)
-    with store.catalogue.write() as session:
-        waiting = _hastened(session.get_one(tables.Request, newest.request_id), due)
-        return Accepted.waiting(waiting)
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be one request: new ids and where they are, and what covers the others.
+
+    ``affected`` are the rows of the new ids, and those made of them.
+    """
+
+    new: Mapping[str, Positions]
+    affected: Positions
+    earlier: Sequence[Erased]
 
 
-def _hastened(request: tables.Request, due: datetime | None) -> tables.Request:
-    """A request that is there already, now due by the earlier of two times."""
-    if due is not None:
-        request.due_at = min(due, request.due_at or due)
-    return request
+def _asked(
+    store: Store,
+    names: Sequence[str],
+    new: Mapping[str, Positions],
+    earlier: Mapping[str, Erased],
+) -> _Asked:
+    found = {name: new[name] for name in names if new[name]}
+    affected = closure(store, _union(found.values())).forgotten if found else {}
+    return _Asked(found, affected, [earlier[name] for name in names if not new[name]])
+
+
+def _union(several: Iterable[Positions]) -> Positions:
+    together: Positions = {}
+    for positions in several:
+        for dataset_id, rows in positions.items():
+            together[dataset_id] = together.get(dataset_id, BitMap()) | rows
+    return together
 
 
 def _accept(
     store: Store,
     kind: str,
-    found: Mapping[str, Positions],
+    asked: Sequence[_Asked],
     revision: int,
     due: datetime | None,
-) -> tables.Request | None:
-    """Write a request down, unless something changed since ``revision``."""
-    positions: Positions = {}
-    for each in found.values():
-        for dataset_id, rows in each.items():
-            positions[dataset_id] = positions.get(dataset_id, BitMap()) | rows
-    affected = closure(store, positions).forgotten
-    now = store.clock()
+) -> dict[str, Accepted] | None:
+    """Write requests down, unless something changed since ``revision``; return all by their ids."""
+    found: dict[str, Accepted] = {}
+    made: list[str] = []
     with store.catalogue.write() as session:
-        if ledger.revision(session, "dataset-version", "request") != revision:
+        if _revision_in(session) != revision:
             return None
-        request = tables.Request(
-            id=new_id("req"),
-            state="open",
-            identity="",
-            received_at=now,
-            due_at=due or month_after(now),
-        )
-        marks = _marks(session, store, kind, found)
-        request.identity = ledger.json_digest({"kind": kind, "marks": sorted(marks)})
-        same = select(tables.Request).where(
-            tables.Request.identity == request.identity, tables.Request.state == "open"
-        )
-        already = session.scalar(same)
-        if already is not None:
-            return _hastened(already, due)
-        session.add(request)
-        session.flush()
-        keys = _keys(session, list(marks))
-        for mark, scope in marks.items():
-            _raise_fence(session, store, request.id, kind, mark, scope, keys[mark])
-        for dataset_id, rows in affected.items():
-            session.add(
-                tables.ForgetSet(
-                    request_id=request.id, dataset_id=dataset_id, positions=dump_bitmap(rows)
-                )
-            )
-            dataset = session.get_one(tables.Dataset, dataset_id)
-            head = session.get_one(tables.DatasetVersion, dataset.head_id)
-            dataset.head_id = without(session, store, head, rows, f"request {request.id}").id
-        content = {"state": "open", "identity": request.identity}
-        ledger.commit(session, "request", request.id, content, now)
+        for each in asked:
+            for covering in each.earlier:
+                found.setdefault(covering.request_id, _known(session, covering, due))
+            if each.new:
+                request = _written(session, store, kind, each, due)
+                found[request.id] = Accepted.waiting(request)
+                made.append(request.id)
+        _take_out(session, store, _union(each.affected for each in asked), made)
+    return found
+
+
+def _known(session: Session, covering: Erased, due: datetime | None) -> Accepted:
+    """What covers an id already: an open request, now due by the earlier time, or an erasure."""
+    if covering.state == "done":
+        return Accepted.erased(covering)
+    request = session.get_one(tables.Request, covering.request_id)
+    if due is not None:
+        request.due_at = min(due, request.due_at or due)
+    return Accepted.waiting(request)
+
+
+def _written(
+    session: Session, store: Store, kind: str, asked: _Asked, due: datetime | None
+) -> tables.Request:
+    """Write one request down, and raise its fences."""
+    now = store.clock()
+    marks = _marks(session, store, kind, asked.new)
+    request = tables.Request(
+        id=new_id("req"),
+        state="open",
+        identity=ledger.json_digest({"kind": kind, "marks": sorted(marks)}),
+        received_at=now,
+        due_at=due or month_after(now),
+    )
+    session.add(request)
+    session.flush()
+    keys = _keys(session, list(marks))
+    for mark, scope in marks.items():
+        _raise_fence(session, store, request.id, kind, mark, scope, keys[mark])
+    session.add_all(
+        tables.ForgetSet(request_id=request.id, dataset_id=dataset_id, positions=dump_bitmap(rows))
+        for dataset_id, rows in asked.affected.items()
+    )
+    content = {"state": "open", "identity": request.identity}
+    ledger.commit(session, "request", request.id, content, now)
     return request
+
+
+def _take_out(session: Session, store: Store, gone: Positions, requests: Sequence[str]) -> None:
+    """Move the heads of the datasets to versions without these rows."""
+    reason = f"request {requests[0]}" if len(requests) == 1 else f"{len(requests)} requests"
+    for dataset_id, rows in gone.items():
+        dataset = session.get_one(tables.Dataset, dataset_id)
+        head = session.get_one(tables.DatasetVersion, dataset.head_id)
+        dataset.head_id = without(session, store, head, rows, reason).id
 
 
 def _marks(

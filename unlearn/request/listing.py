@@ -3,7 +3,7 @@
 They name requests and positions counted; never a person.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -117,6 +117,13 @@ def requests(store: Store) -> tuple[RequestSummary, ...]:
     """Every request, oldest first."""
     with store.catalogue.read() as session:
         rows = session.scalars(select(tables.Request).order_by(tables.Request.received_at)).all()
+        return tuple(RequestSummary(**_request(session, row)) for row in rows)
+
+
+def summaries(store: Store, request_ids: Sequence[str]) -> tuple[RequestSummary, ...]:
+    """Some requests, in the order given."""
+    with store.catalogue.read() as session:
+        rows = (session.get_one(tables.Request, each) for each in request_ids)
         return tuple(RequestSummary(**_request(session, row)) for row in rows)
 
 

@@ -12,12 +12,14 @@ from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.model import Publish
+from unlearn.withheld import withhold
 
 
 def execute(context: Context) -> dict[str, Any]:
     """Publish every aggregate, once; take models out of use of which nothing is left.
 
-    Aliases of what a canary found too much worse name nothing any more: somebody may promote it.
+    An alias of what its gate found too much worse is withheld: it names nothing until somebody
+    promotes the replacement.
 
     Raises:
         VerificationFailedError: the check did not pass; nothing is published and nothing purged.
@@ -33,14 +35,14 @@ def execute(context: Context) -> dict[str, Any]:
     made = _of_kind(context, "aggregate")
     held = {each["version"]: each["why"] for each in _of_kind(context, "canary") if each["held"]}
     with context.writing() as session:
-        for each in held:
-            session.execute(delete(tables.Alias).where(tables.Alias.version_id == each))
+        withheld = withhold(session, context.row(session), held)
         versions = {each["replaces"]: _publish(session, context, each) for each in made}
         retired = {each: _end(session, context, each) for each in work.ended}
     return {
         "versions": versions,
         "retired": [name for name in retired.values() if name],
         "held": {versions[each]: why for each, why in held.items()},
+        "withheld": withheld,
     }
 
 

@@ -50,6 +50,8 @@ def test_a_subject_of_two_namespaces_may_be_two_people_and_must_be_told_apart(
     register("scans", "patients", ("1", "Ann"), ("2", "Bob"))
     with pytest.raises(AmbiguousIdError, match="several namespaces: patients, people") as refused:
         resolve(store, "subject", ["Ann", "Bob"], None)
+    assert "1 of these 2 subjects (number 1) is in" in refused.value.message
+    assert refused.value.fields["numbers"] == [1]
     assert "--namespace" in refused.value.hint
     assert "Ann" not in str(refused.value)
     assert resolve(store, "subject", ["Ann"], "people") == {"Ann": {here: BitMap([0])}}
@@ -112,7 +114,7 @@ def test_an_id_is_under_its_newest_request_until_that_is_cancelled(
     found = erasure(store, "subject", "Ann", None)
     assert found is not None
     assert (found.request_id, found.state) == (request.id, "open")
-    assert found.date >= request.date
+    assert found.date >= request.only.date
     assert erasure(store, "record", "Ann", None) is None
     cancel(store, request.id)
     assert erasure(store, "subject", "Ann", None) is None

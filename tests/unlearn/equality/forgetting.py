@@ -36,13 +36,17 @@ class Outcome:
 
 def ask(store: Store, kind: str, names: list[str]) -> str:
     """Accept a request; its id."""
-    request = accept(store, kind, names)
-    return request.id
+    return accept(store, kind, names).request_id
+
+
+def ask_all(store: Store, kind: str, names: list[str]) -> list[str]:
+    """Accept a request for each subject, or one for all records; their ids."""
+    return list(accept(store, kind, names).request_ids)
 
 
 def forget(store: Store, kind: str, names: list[str], options: Options = PLAINLY) -> Outcome:
-    """Accept a request, plan it, and apply the plan."""
-    return carry_out(store, [ask(store, kind, names)], options)
+    """Accept requests, plan them together, and apply the plan."""
+    return carry_out(store, ask_all(store, kind, names), options)
 
 
 def carry_out(store: Store, requests: list[str], options: Options = PLAINLY) -> Outcome:

@@ -7,7 +7,15 @@ import pytest
 
 from storage.catalogue import tables
 from tests.unlearn.equality.counterfactual import bits, from_scratch
-from tests.unlearn.equality.forgetting import PLAINLY, TWIN, ask, carry_out, forget, newest
+from tests.unlearn.equality.forgetting import (
+    PLAINLY,
+    TWIN,
+    ask,
+    ask_all,
+    carry_out,
+    forget,
+    newest,
+)
 from tests.unlearn.equality.trained import MODEL, Trained, Trains
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
@@ -98,7 +106,7 @@ def test_a_request_that_concerns_a_replay_still_to_come_is_planned_together(
 ) -> None:
     model = trained("voices.py:mlp", "sharded", optimizer="adam", scaler=False)
     people = [model.people(shard, 1)[0] for shard in (0, 2)]
-    requests = [ask(model.store, "subject", people)]
+    requests = ask_all(model.store, "subject", people)
     plan_id, plan = make_plan(model.store, requests)
     _, still = [task for task in plan.tasks if task.work.kind == "replay"]
     with pytest.raises(KeyboardInterrupt):

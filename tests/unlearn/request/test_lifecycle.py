@@ -1,55 +1,23 @@
 """Requests: one for the same people, under a pseudonym, and gone without a trace when cancelled."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pyroaring import BitMap
 from sqlalchemy import update
 
-from lineage.data.dataset import add, head
+from lineage.data.dataset import head
 from lineage.provenance.query import who_saw
 from storage.catalogue import tables
 from storage.errors import NotFoundError
+from tests.unlearn.request.registered import PAIRS, positions, present
 from unlearn.erase import erase_rows
 from unlearn.errors import RequestError
 from unlearn.request import lifecycle
 from unlearn.request.accepted import Accepted
 from unlearn.request.lifecycle import accept, cancel
 from unlearn.request.reading import forget_sets, open_requests
-
-PAIRS = [("a1", "Annabella"), ("b1", "Bartholomew"), ("a2", "Annabella"), ("c1", "Cornelius")]
-
-
-@pytest.fixture
-def register(workshop: Any, store: Any, tmp_path: Path) -> Any:
-    """Adds (id, person) pairs to a dataset."""
-
-    def added(name: str, pairs: list[tuple[str, str]], **options: Any) -> Any:
-        rows = [{"id": record, "person": person, "x": 1.0} for record, person in pairs]
-        path = workshop.written(tmp_path / f"{name}.csv", rows)
-        columns = {"id_columns": ("id",), "subject_columns": ("person",)}
-        return add(store, name, path, **{"namespace": "people", **columns, **options})
-
-    return added
-
-
-@pytest.fixture
-def people(register: Any) -> Any:
-    return register("people", PAIRS)
-
-
-def present(store: Any, name: str = "people") -> list[int]:
-    return head(store, name).present.positions.tolist()
-
-
-def positions(store: Any, *requests: Any) -> dict[str, set[int]]:
-    with store.catalogue.read() as session:
-        found = forget_sets(session, [request.id for request in requests])
-        return {dataset: set(rows) for dataset, rows in found.items()}
 
 
 def test_a_request_takes_its_rows_from_the_head_and_keeps_their_positions(
@@ -65,18 +33,18 @@ def test_a_request_takes_its_rows_from_the_head_and_keeps_their_positions(
 def test_the_same_request_twice_is_one_whatever_the_order_of_its_ids(
     people: Any, store: Any, workshop: Any
 ) -> None:
-    first = accept(store, "subject", ["Annabella", "Cornelius"])
-    again = accept(store, "subject", ["Cornelius", "Annabella", "Cornelius"])
-    assert again.id == first.id
+    first = accept(store, "record", ["a1", "c1"])
+    again = accept(store, "record", ["c1", "a1", "c1"])
+    assert again == first
     assert len(workshop.rows_of(store, tables.Request)) == 1
-    assert accept(store, "subject", ["Cornelius"]).id == first.id
+    assert accept(store, "record", ["c1"]).id == first.id
 
 
 def test_ids_that_an_earlier_request_covers_are_left_to_it(people: Any, store: Any) -> None:
     first = accept(store, "subject", ["Annabella"])
-    second = accept(store, "subject", ["Annabella", "Cornelius"])
-    assert second.id != first.id
-    assert positions(store, second) == {people.dataset.id: {3}}
+    both = accept(store, "subject", ["Annabella", "Cornelius"])
+    assert both.requests[0] == first.only
+    assert positions(store, both.requests[1]) == {people.dataset.id: {3}}
 
 
 def test_a_record_and_its_subject_can_be_asked_for_apart(people: Any, store: Any) -> None:
@@ -102,7 +70,7 @@ def test_what_was_erased_is_answered_with_request_and_date(people: Any, store: A
     closed = datetime(2026, 11, 9, tzinfo=UTC)
     with store.catalogue.write() as session:
         session.execute(update(tables.Request).values(state="done", closed_at=closed))
-    assert accept(store, "subject", ["Cornelius"]) == Accepted(request.id, "done", closed)
+    assert accept(store, "subject", ["Cornelius"]).only == Accepted(request.id, "done", closed)
 
 
 def test_an_erased_namesake_does_not_cover_somebody_who_is_still_there(
@@ -161,33 +129,6 @@ def test_cancelling_does_not_bring_back_a_row_that_was_replaced_meanwhile(
     register("people", [("a1", "Dorothea")])
     cancel(store, request.id)
     assert present(store) == [1, 2, 3, 4]
-
-
-@settings(max_examples=8)
-@given(data=st.data())
-def test_the_head_is_what_no_open_request_names(
-    workshop: Any, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    folder = tmp_path_factory.mktemp("history")
-    with workshop.Store.create(folder / "store", workshop.Clock()) as store:
-        rows = [{"id": record, "person": person} for record, person in PAIRS]
-        columns = {"id_columns": ("id",), "subject_columns": ("person",)}
-        add(store, "people", workshop.written(folder / "people.csv", rows), **columns)
-        accepted: dict[str, set[int]] = {}
-        for _ in range(data.draw(st.integers(1, 5))):
-            if accepted and data.draw(st.booleans()):
-                request_id = data.draw(st.sampled_from(sorted(accepted)))
-                cancel(store, request_id)
-                del accepted[request_id]
-                continue
-            column = data.draw(st.sampled_from([0, 1]))
-            name = data.draw(st.sampled_from(sorted({pair[column] for pair in PAIRS})))
-            request = accept(store, ("record", "subject")[column], [name])
-            accepted[request.id] = {n for n, pair in enumerate(PAIRS) if pair[column] == name}
-            gone = set().union(*accepted.values())
-            assert present(store) == sorted(set(range(4)) - gone)
-        gone = set().union(*accepted.values())
-        assert present(store) == sorted(set(range(4)) - gone)
 
 
 @pytest.mark.parametrize("state", ["applying", "failed"])
@@ -260,9 +201,10 @@ def test_no_id_of_a_person_is_in_the_catalogue_at_any_time(
         assert not [name for name in names if name in data]
 
     check()
-    request = accept(store, "subject", ["Annabella", "Bartholomew"])
+    receipt = accept(store, "subject", ["Annabella", "Bartholomew"])
     check()
-    cancel(store, request.id)
+    for request in receipt.request_ids:
+        cancel(store, request)
     accept(store, "subject", ["Cornelius"])
     register("people", [("d1", "Dorothea")])
     check()
