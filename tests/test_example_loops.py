@@ -108,6 +108,7 @@ def ask(folder: Path) -> Ask:
     def asked(*words: str, status: int = 0) -> Any:
         found = CliRunner().invoke(main, [*words, "--json"])
         assert found.exit_code == status, found.output
+        assert "which is not tracked" not in found.stderr
         return json.loads(found.stdout)
 
     return asked

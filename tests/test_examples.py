@@ -53,6 +53,7 @@ def _walk(page: Path, data: Path, folder: Path) -> Iterator[tuple[str, str, Any]
             ["bash", "-c", spelled], cwd=folder, env=settings, capture_output=True, text=True
         )
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+        assert "which is not tracked" not in ran.stderr
         answer = json.loads(ran.stdout)
         if _verb(command) in MAKERS:
             ids[MAKERS[_verb(command)]] = answer["id"]

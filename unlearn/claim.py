@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from lineage.training.untracked import sentence
+
 LIMIT = (
     "Model parameters cannot show that something was forgotten; this claim is about the procedure: "
     "which records each step was executed on."
@@ -48,7 +50,7 @@ class Evidence(_Frozen):
     runs were trained by their owner's command; ``incomplete`` ones were given records that no
     dataset holds. ``chosen`` are the choices that the forgotten may have steered, and ``steered``
     the versions in use that go on after a measure on them, which may have set a rate or ended a
-    loop.
+    loop. ``untracked`` is what the replayed programs keep between steps and do not track.
     """
 
     tainted: tuple[str, ...]
@@ -66,6 +68,7 @@ class Evidence(_Frozen):
     incomplete: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     steered: tuple[str, ...] = ()
+    untracked: tuple[str, ...] = ()
 
 
 class Twin(_Frozen):
@@ -147,6 +150,8 @@ def _without_twin(evidence: Evidence) -> tuple[Claim, str]:
         )
     if evidence.changed:
         return Claim.EXACT_BY_PROVENANCE, f"the program changed: {', '.join(evidence.changed)}"
+    if evidence.untracked:
+        return Claim.EXACT_BY_PROVENANCE, sentence(evidence.untracked)
     if not evidence.restarts:
         return Claim.EXACT_REPRODUCIBLE, "no model in use learned from the forgotten records"
     if not continued:

@@ -31,6 +31,7 @@ from lineage.training.run import Run
 from lineage.training.seeds import RANKS, drawing, seeder
 from lineage.training.specification import RunSpec
 from lineage.training.team import Alone, Team, TeamRecorder, launch
+from lineage.training.untracked import UntrackedSearch, is_news, tell
 from storage.catalogue import tables
 from storage.exposures import Log
 from storage.processes import this_process
@@ -67,10 +68,21 @@ def execute(
         size = RunSpec.model_validate(row.specification).world_size
         if size > 1:
             launch(store, run_id, size, until, allow_changed=allow_changed)
+            _tell_untracked(store, run_id)
         else:
             owner = this_process()
             execute_in(Alone(), store, run_id, until, allow_changed=allow_changed, owner=owner)
         recordings.settle(store, run_id)
+
+
+def _tell_untracked(store: Store, run_id: str) -> None:
+    """Say what processes of a team found: what they print themselves is not shown."""
+    with store.catalogue.read() as session:
+        run = session.get_one(tables.Run, run_id)
+        names = run.untracked or ()
+        news = is_news(session, run, names)
+    if names and news:
+        tell(names)
 
 
 @contextmanager
@@ -111,10 +123,11 @@ def execute_in(
         uses_torch = program.uses_torch
         environment = record_environment(store, uses_torch=uses_torch, world_size=team.size)
         with recording(store, row.id) as log:
-            recorder = StoreRecorder(store, row.id, environment.digest, inputs, log, owner)
+            search = UntrackedSearch(program) if kept is None and team.rank == 0 else None
+            recorder = StoreRecorder(store, row.id, environment.digest, inputs, log, owner, search)
             run = prepared(spec, inputs, recorder, start, Run, program, team)
             run.until = until
-            _seed_by_step(run, spec, program)
+            _seed_by_step(run, spec, program, search)
             began = time.perf_counter()
             with executing(row.id), program.calling():
                 program(run)
@@ -268,10 +281,12 @@ def start_of(store: Store, row: tables.Run) -> Start:
     return SCRATCH
 
 
-def _seed_by_step(run: Run, spec: RunSpec, program: Program) -> None:
+def _seed_by_step(
+    run: Run, spec: RunSpec, program: Program, search: UntrackedSearch | None
+) -> None:
     """Seed what comes before the first step now, and each step from then on.
 
-    Which generators a program asks for is known only once it asks, before its first batch.
+    Which generators a program asks for, and what it tracks, is known only before its first batch.
     """
     index = 0
     sow: Callable[[int], None] | None = None
@@ -279,6 +294,8 @@ def _seed_by_step(run: Run, spec: RunSpec, program: Program) -> None:
     def seed(step: int) -> None:
         nonlocal sow
         if sow is None:
+            if search is not None:
+                search.begin(run.tracked)
             sow = seeder(
                 (spec.seed + run.rank * RANKS) % 2**63,
                 uses_torch=program.uses_torch,

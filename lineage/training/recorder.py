@@ -21,6 +21,7 @@ from lineage.training import fits, ownership, recording
 from lineage.training import state as codec
 from lineage.training.given import give
 from lineage.training.lap import Lap
+from lineage.training.untracked import UntrackedSearch, is_news, tell
 from storage import manifests
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
@@ -32,6 +33,7 @@ class StoreRecorder:
     """Leaves what a run does in the store; ``log`` is that of a run that draws its order.
 
     ``owner`` is the process that claimed the run: once another one has, nothing more is written.
+    With a ``search``, the first checkpoint names the state that the program does not track.
     """
 
     store: Store
@@ -40,6 +42,7 @@ class StoreRecorder:
     inputs: Mapping[str, Version]
     log: Log | None = None
     owner: str | None = None
+    search: UntrackedSearch | None = None
 
     @property
     def visited(self) -> Callable[[int, Positions], None] | None:
@@ -48,6 +51,9 @@ class StoreRecorder:
 
     def checkpoint(self, step: int, state: Mapping[str, object], lap: Lap) -> None:
         """Publish a checkpoint; then stop if one of its records is to be forgotten."""
+        names = None if self.search is None else self.search.end(state)
+        if names is not None:
+            self.keeps_untracked(names)
         with self.store.objects.claiming():
             self.publish(step, state, lap, None if self.log is None else self.log.seal())
 
@@ -65,6 +71,15 @@ class StoreRecorder:
                 f"run {self.run_id} stopped after step {step}: {fenced.message}",
                 hint="plan and apply the request; the run is part of its impact",
             ) from fenced
+
+    def keeps_untracked(self, names: Sequence[str]) -> None:
+        """Keep what the program does not track, and say it where it is news."""
+        with self._writing() as session:
+            run = session.get_one(tables.Run, self.run_id)
+            news = bool(names) and is_news(session, run, names)
+            run.untracked = list(names)
+        if news:
+            tell(names)
 
     def differs(self, state: Mapping[str, object]) -> bool:
         """Return True if a state is another than the run's newest checkpoint has."""

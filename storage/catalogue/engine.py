@@ -30,7 +30,7 @@ from storage.catalogue.failures import BUSY_SECONDS, is_bare, place_of, reported
 from storage.catalogue.tables import Base
 from storage.errors import DamagedStoreError, SchemaVersionError
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration: what the declared tables are."""
 
 VERSION = Table(

@@ -42,6 +42,17 @@ def hiding(run: Any) -> None:
         line.weights = line.weights + 0.05 * (slow - line.weights)
 
 
+@lineage.program
+def hiding_in_numbers(run: Any) -> None:
+    """Keep an average in local numbers, which nothing tells from a sum that is printed."""
+    line, slow = Line(), [0.0, 0.0]
+    run.track(model=line)
+    for batch in run.batches(run.dataset("d")):
+        line.learn(batch)
+        slow = [0.9 * old + 0.1 * new for old, new in zip(slow, line.weights, strict=True)]
+        line.weights = line.weights + 0.05 * (np.array(slow) - line.weights)
+
+
 COUNTED = [0]
 
 

@@ -44,6 +44,9 @@ def evidence(**found: Any) -> Evidence:
         ({"probes": {"run-1": False}}, None, PROVENANCE, PASSED, "do not come out the same"),
         ({"environments": ("threads was '1', is '2'",)}, None, PROVENANCE, PASSED, "is '2'"),
         ({"changed": ("train.py",)}, None, PROVENANCE, PASSED, "train.py"),
+        ({"untracked": ("slow (ndarray)",)}, None, PROVENANCE, PASSED, "slow (ndarray)"),
+        ({"untracked": ("slow (ndarray)",)}, [EQUAL], REPLAY_VERIFIED, PASSED, "equal digests"),
+        ({"untracked": ("slow (ndarray)",)}, [OTHER], NOTHING, FAILED, "differs from its twin"),
         ({"held": ("ckpt-9",)}, None, PROVENANCE, PASSED, "ckpt-9 is kept under a hold"),
         (
             {"external": ("run-7",)},

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 import lineage
 import unlearn
+from lineage.provenance import listing
 from lineage.training.model import find_version
 from storage.catalogue import tables
 from tests.unlearn import steering
@@ -84,16 +85,40 @@ def test_case_q_claims_probe(makes_store: MakesStore, tmp_path: Path) -> None:
     lineage.train(store, steering.hiding, {"d": "d"}, "m", lineage.Recipe(**RECIPE))
     plan, claim = forgotten(store, seen_by(store, 1))
     assert claim["claim"] == Claim.EXACT_BY_PROVENANCE
-    assert "no recorded segment is left" in claim["reason"]
+    assert claim["reason"] == (
+        "the program keeps slow (ndarray) between steps, which is not tracked"
+    )
     assert unlearn.verify_plan(store, plan, twin=True).verdict is Verdict.FAILED
 
 
-def test_hidden_state_is_found_by_a_probe_that_goes_on_from_a_checkpoint(
+def test_state_that_is_not_tracked_is_named_by_show_plan_and_claim(
+    makes_store: MakesStore, tmp_path: Path
+) -> None:
+    """A twin from scratch of what was replayed from scratch is equal all the same."""
+    store = makes_store(d=written(tmp_path / "d.csv", "P"))
+    version = lineage.train(store, steering.hiding, {"d": "d"}, "m", lineage.Recipe(**RECIPE))
+    (run,) = listing.runs(store)
+    assert listing.run(store, run.id).untracked == ("slow (ndarray)",)
+    request = unlearn.accept(store, "subject", [seen_by(store, 2)])
+    plan_id, plan = unlearn.make_plan(store, [request.request_id])
+    assert [note for note in plan.notes if "slow (ndarray)" in note] == [
+        "the program keeps slow (ndarray) between steps, which is not tracked: only a twin shows "
+        "whether a replay is exact"
+    ]
+    check = unlearn.apply(store, plan_id, unlearn.InProcess(store))["check"]
+    assert check["claim"]["claim"] == Claim.EXACT_BY_PROVENANCE
+    assert check["evidence"]["untracked"] == ["slow (ndarray)"]
+    verified = unlearn.verify_plan(store, plan_id, twin=True)
+    assert (verified.claim, verified.verdict) == (Claim.REPLAY_VERIFIED, Verdict.PASSED)
+    assert version.id not in {each.version for each in verified.twins if each.twin_digest is None}
+
+
+def test_state_that_only_a_probe_finds_is_found_by_a_probe_that_goes_on_from_a_checkpoint(
     makes_store: MakesStore, tmp_path: Path
 ) -> None:
     store = makes_store(d=written(tmp_path / "d.csv", "P"))
     recipe = lineage.Recipe(**RECIPE, checkpoint_every=4)
-    lineage.train(store, steering.hiding, {"d": "d"}, "m", recipe)
+    lineage.train(store, steering.hiding_in_numbers, {"d": "d"}, "m", recipe)
     latest = seen_by(store, min(_counts(store)))
     _, claim = forgotten(store, latest)
     assert claim["claim"] == Claim.EXACT_BY_PROVENANCE

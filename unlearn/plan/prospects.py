@@ -11,6 +11,7 @@ from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.selection import Chosen, chosen
 from lineage.training.registry import active_holds
 from lineage.training.reshard import cap_of_placements, due, wear
+from lineage.training.untracked import sentence, untracked_of
 from storage.catalogue import tables
 from unlearn.claim import Claim
 from unlearn.impact import Impact
@@ -61,6 +62,7 @@ def notes(
     affected: Sequence[VersionFacts],
     gone: Positions,
     late: Sequence[str],
+    replayed: Sequence[Task],
 ) -> tuple[str, ...]:
     """Sentences about a plan that whoever reviews it should read."""
     said = [
@@ -82,6 +84,9 @@ def notes(
             f"{len(late)} requests came after a model was published, and may depend on it: "
             "sharding promises less then"
         )
+    replays = [task.work.run_id for task in replayed if task.work.kind == "replay"]
+    if untracked := untracked_of(session, replays):
+        said.append(f"{sentence(untracked)}: only a twin shows whether a replay is exact")
     said += map(_choice, chosen(session, found.closure.everything, found.versions))
     return tuple(said)
 

@@ -16,6 +16,7 @@ from lineage.training.environment import Environment
 from lineage.training.recording import recording_of
 from lineage.training.registry import active_holds
 from lineage.training.specification import RunSpec
+from lineage.training.untracked import untracked_of
 from storage.catalogue import tables
 from unlearn.claim import Evidence, decide
 from unlearn.dispatch.worker import Context
@@ -97,6 +98,7 @@ def gather(store: Store, plan: Plan, results: Results) -> Evidence:
             adaptive=plan.adaptive,
             external=tuple(external),
             incomplete=incomplete_runs(session, decoded(plan.forget)),
+            untracked=untracked_of(session, restarts),
             steered=_steered(store, session, plan, results, found),
             chosen=tuple(
                 each.choice for each in chosen(session, found.closure.everything, versions)

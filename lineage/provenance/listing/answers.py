@@ -97,7 +97,8 @@ class RunDetail(RunSummary):
     """A run with what decides its result and what it left.
 
     ``inputs`` maps alias to dataset version, ``given`` to the checkpoints of a model, by shard.
-    ``fits`` are the ids of what it fitted, in order.
+    ``fits`` are the ids of what it fitted, in order. ``untracked`` is what the program was found to
+    keep between steps and not to track; null where nobody has looked, before a first checkpoint.
     """
 
     program: str
@@ -108,6 +109,7 @@ class RunDetail(RunSummary):
     created_at: datetime
     ended_at: datetime | None
     fits: tuple[str, ...]
+    untracked: tuple[str, ...] | None
     checkpoints: tuple[CheckpointDetail, ...]
 
 

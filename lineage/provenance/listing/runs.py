@@ -52,6 +52,7 @@ def run(store: Store, run_id: str) -> RunDetail:
             created_at=row.created_at,
             ended_at=row.ended_at,
             fits=tuple(session.scalars(fits)),
+            untracked=None if row.untracked is None else tuple(row.untracked),
             checkpoints=tuple(
                 checkpoint(session, each)
                 for each in session.scalars(

@@ -44,7 +44,8 @@ class Run(Base):
     """One linear execution of a program under a schedule, from a start state.
 
     A replay starts at ``first_step``, that of its start; a fine-tune at 0, with the weights of
-    another run.
+    another run. ``untracked`` names what the program was found to keep between steps and not to
+    track; null where nobody has looked.
     """
 
     __tablename__ = "runs"
@@ -59,6 +60,7 @@ class Run(Base):
     specification: Mapped[dict[str, Any]]
     state: Mapped[str]
     owner: Mapped[str | None]
+    untracked: Mapped[list[str] | None]
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
