@@ -67,7 +67,7 @@ def _files(page: str) -> dict[str, str]:
 
 
 def _asked_again(code: str) -> str:
-    """What a script does once more with the receipt of a request: the same request may come again."""
+    """What a script does once more, from its receipt on: the same request may come again."""
     start = code.find("    receipt = ")
     return "" if start < 0 else code[start:]
 
