@@ -21,7 +21,7 @@ import time
 
 
 def noise(where):
-    print("noise: printed", where)
+    print(f"noise: printed {where}")
     sys.__stdout__.write(f"noise: written {where}\\n")
     sys.__stdout__.flush()
     os.write(1, f"noise: descriptor {where}\\n".encode())
