@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -14,6 +15,8 @@ from storage.ids.columns import EXACT_BELOW, IdColumn, id_texts, joined_id
 from storage.rows import cell_text
 
 _WIDE = EXACT_BELOW["double"]
+_TIMES = ("datetime64", "timestamp", "time32", "time64", "date32", "date64")
+"""How types of times begin that may hold nanoseconds, or years after 9999; Python's cannot."""
 
 
 def texts_of(values: Any, columns: Sequence[IdColumn]) -> list[str | None]:
@@ -48,9 +51,16 @@ def plain_values(values: Any) -> Any:
     if not hasattr(values, "tolist"):
         return values
     name = _type_name(values)
-    if name.startswith("datetime64") or EXACT_BELOW.get(name, _WIDE) < _WIDE:
-        return list(values) if getattr(values, "ndim", 1) else values
+    if name.startswith(_TIMES) or EXACT_BELOW.get(name, _WIDE) < _WIDE:
+        if not getattr(values, "ndim", 1):
+            return values
+        return list(pa.array(values)) if _is_arrow_in_pandas(values) else list(values)
     return values.tolist()
+
+
+def _is_arrow_in_pandas(values: Any) -> bool:
+    """Return True if a column of pandas holds Arrow's times: its own scalars cut them."""
+    return hasattr(getattr(values, "dtype", None), "pyarrow_dtype")
 
 
 class _UnfitError(Exception):
@@ -78,9 +88,10 @@ def _text(value: Any, column: IdColumn) -> str | None:
     carrier = "double"
     if hasattr(value, "dtype") or isinstance(value, pa.Scalar):
         carrier = _type_name(value)
-        if carrier.startswith("datetime64"):
-            texts: list[str | None] = id_texts(pa.array([value])).to_pylist()
-            return texts[0]
+        if carrier.startswith(_TIMES):
+            return _time_text(value)
+        if carrier.startswith("timedelta64"):
+            raise _no_name(carrier)
         value = value.as_py() if isinstance(value, pa.Scalar) else value.tolist()
     match value:
         case None:
@@ -99,10 +110,24 @@ def _text(value: Any, column: IdColumn) -> str | None:
             return None if value != value else _moment_text(value)
         case date() | time() | UUID():
             return str(value)
-    raise _UnfitError(
-        f"of type {type(value).__name__}, which names no record",
+    raise _no_name(type(value).__name__)
+
+
+def _no_name(type_name: str) -> _UnfitError:
+    return _UnfitError(
+        f"of type {type_name}, which names no record",
         "give text, whole numbers, or the values that the file has",
     )
+
+
+def _time_text(value: Any) -> str | None:
+    """The text of a time of Arrow or NumPy, as a column of it has that."""
+    try:
+        cells = pa.array([value] if isinstance(value, pa.Scalar) else np.array([value]))
+    except pa.ArrowNotImplementedError:
+        raise _no_name(_type_name(value)) from None
+    texts: list[str | None] = id_texts(cells).to_pylist()
+    return texts[0]
 
 
 def _boolean_text(value: bool, column: IdColumn) -> str:
@@ -145,7 +170,14 @@ def _decimal_text(value: Decimal, column: IdColumn) -> str:
 
 
 def _moment_text(value: datetime) -> str:
-    return str(value if value.tzinfo is None else value.astimezone(UTC))
+    if value.tzinfo is None:
+        return str(value)
+    try:
+        return str(value.astimezone(UTC))
+    except OverflowError:
+        raise _UnfitError(
+            "a time that Python cannot write in UTC", "give ids as text, as the file has them"
+        ) from None
 
 
 def _lost(what: str, column: IdColumn) -> _UnfitError:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from storage.errors import InvalidInputError
+from storage.intake.extent import check_extent
 from storage.intake.quoting import check_quotes
 from storage.intake.typed import DAMAGE, typed_batches, typed_schema
 from storage.rows import OUR_COLUMNS, Array
@@ -57,8 +58,8 @@ def open_source(path: Path) -> Source:
 
     Raises:
         InvalidInputError: it is missing, empty, of an unknown extension, unreadable, its quotes
-            are broken, its cells are not divided by commas, or a column has the name of another
-            one, or one that is ours.
+            are broken, its cells are not divided by commas, it is several files that were joined,
+            or a column has the name of another one, or one that is ours.
     """
     if path.suffix.lower() not in _EXTENSIONS:
         raise InvalidInputError(
@@ -111,9 +112,11 @@ def _schema(path: Path) -> pa.Schema:
         with _open_csv(path, pa.schema([])) as reader:
             return pa.schema([(name, pa.binary()) for name in reader.schema.names])
     try:
-        return typed_schema(path)
+        schema = typed_schema(path)
+        check_extent(path)
     except DAMAGE:
         raise _unreadable(path) from None
+    return schema
 
 
 def _unreadable(path: Path) -> InvalidInputError:

@@ -16,7 +16,8 @@ DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 ROWS = 65_536
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
-_FILE_START = 8
+FILE_START = 8
+"""The bytes before the first message of an Arrow file."""
 
 
 def typed_schema(path: Path) -> pa.Schema:
@@ -25,14 +26,14 @@ def typed_schema(path: Path) -> pa.Schema:
     Raises:
         DAMAGE: it is neither, or damaged; so does `typed_batches`.
     """
-    schema = pq.read_schema(path) if _is_parquet(path) else _open_arrow(path).schema
+    schema = pq.read_schema(path) if is_parquet(path) else _open_arrow(path).schema
     str([(field.name, field.type) for field in schema])  # names are decoded when they are read
     return schema
 
 
 def typed_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Read the rows of a Parquet or Arrow file, at most `ROWS` at a time."""
-    for batch in _parquet_batches(path) if _is_parquet(path) else _arrow_batches(path):
+    for batch in _parquet_batches(path) if is_parquet(path) else _arrow_batches(path):
         _validate(batch)
         for start in range(0, batch.num_rows, ROWS):
             yield batch.slice(start, ROWS)
@@ -45,7 +46,8 @@ def _validate(batch: pa.RecordBatch) -> None:
         (cells.view(pa.binary()) if pa.types.is_string(cells.type) else cells).validate(full=True)
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Return True if a file says by its extension that it is Parquet."""
     return path.suffix.lower() == ".parquet"
 
 
@@ -82,20 +84,20 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _batches_before_footer(path: Path) -> int:
     mapped = pa.memory_map(str(path))
-    mapped.seek(_FILE_START)
-    return _batch_messages(mapped)
+    mapped.seek(FILE_START)
+    return batch_messages(mapped)
 
 
 def _check_stream_end(path: Path) -> None:
     """A stream that was cut between two batches reads like a whole one, but for its end mark."""
     mapped = pa.memory_map(str(path))
-    _batch_messages(mapped)
+    batch_messages(mapped)
     if mapped.tell() != mapped.size() or mapped.read_at(8, mapped.size() - 8) != _STREAM_END:
         raise pa.ArrowInvalid("the stream does not end where the file does")
 
 
-def _batch_messages(mapped: pa.MemoryMappedFile) -> int:
-    """How many batches the messages hold that come before the end mark."""
+def batch_messages(mapped: pa.MemoryMappedFile) -> int:
+    """Return how many batches come before the end mark, and leave the file behind that mark."""
     messages = pa.ipc.MessageReader.open_stream(mapped)
     found = 0
     while True:

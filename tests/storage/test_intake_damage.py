@@ -162,8 +162,7 @@ def test_a_stream_that_was_cut_between_two_batches_is_no_shorter_stream(tmp_path
     path = tmp_path / "t.ipc"
     as_stream(path)
     whole = path.read_bytes()
-    for content in (whole[:-8], whole + whole):
-        assert refusal(path, content).endswith("t.ipc cannot be read as ipc")
+    assert refusal(path, whole[:-8]).endswith("t.ipc cannot be read as ipc")
 
 
 def test_a_footer_that_forgets_a_batch_is_refused(tmp_path: Path) -> None:
