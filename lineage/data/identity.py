@@ -22,6 +22,15 @@ Positions = dict[str, BitMap]
 """Dataset id → positions."""
 
 
+def union(*several: Positions) -> Positions:
+    """All of these positions."""
+    found: Positions = {}
+    for each in several:
+        for dataset, rows in each.items():
+            found[dataset] = found.get(dataset, BitMap()) | rows
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Erased:
     """An id that a request covers whose work is done, or that is fenced while it is being done."""

@@ -183,6 +183,20 @@ def maker_among(
     return None
 
 
+def mixed(session: Session, version: DatasetVersion) -> bool:
+    """Return True if rows of a version depend on several rows, or on a model that made them.
+
+    So do those that are made of such rows.
+    """
+    made = maker(session, version)
+    if made is None:
+        return False
+    given = (session.get_one(DatasetVersion, each) for each in made.input_ids)
+    return (
+        made.scope != "record" or bool(made.models) or any(mixed(session, each) for each in given)
+    )
+
+
 def models_behind(session: Session, version: DatasetVersion) -> Iterator[str]:
     """The checkpoints of the models that made rows of a version, or of what it was made of."""
     made = maker(session, version)

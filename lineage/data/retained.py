@@ -91,8 +91,25 @@ def remade(
             f"transform {by.id} has not been executed without what is forgotten",
             hint="execute it again first",
         )
-    cut = live(session.get_one(DatasetVersion, by.output_id)) - live(version)
-    return found.outputs - own - cut
+    return found.outputs - own - taken_out(session, version)
+
+
+def taken_out(session: Session, version: DatasetVersion) -> BitMap:
+    """The positions that a transform made for a version, and that were taken out of it since."""
+    by = maker(session, version)
+    if by is None:
+        return BitMap()
+    return live(session.get_one(DatasetVersion, by.output_id)) - live(version)
+
+
+def last_execution(session: Session, version: DatasetVersion) -> Transform | None:
+    """The newest transform that made rows of a version; of an empty one, what made it empty.
+
+    Other executions that made rows of it were given the same models.
+    """
+    rows = live(version)
+    wrote = (each for each in recorded_into(session, version.dataset_id) if written(each) & rows)
+    return max(wrote, key=lambda each: each.first_position, default=maker(session, version))
 
 
 def _nearest_first(executed: Sequence[Transform], by: Transform) -> list[Transform]:

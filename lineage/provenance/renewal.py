@@ -14,7 +14,9 @@ from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.absent import absent, requests
 from lineage.data.closure import Closure
+from lineage.data.identity import union
 from lineage.data.mapping import maker_among, read_mapping, recorded
 from lineage.data.retained import executions, live, remade
 from lineage.data.version import open_version
@@ -76,9 +78,13 @@ def _taught(
 
 
 def _lacks(store: Store, session: Session, version: tables.DatasetVersion, found: Closure) -> bool:
-    """Whether rows would be there that are not; so it is where nobody knows yet."""
+    """Whether rows would be there that are not; so it is where nobody knows yet.
+
+    A version that was made without others, too, is compared with what it would be without them.
+    """
+    gone = union(found.forgotten, absent(session, version, requests(session)))
     try:
-        return bool(remade(session, store, version, found.forgotten) - live(version))
+        return bool(remade(session, store, version, gone) - live(version))
     except TransformError:
         return True
 

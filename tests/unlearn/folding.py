@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import lineage
 
@@ -48,3 +50,27 @@ def train(run: Any) -> None:
         if run.step == 1 and run.config.get("waits", False) and BETWEEN:
             BETWEEN.pop()()
         fold.learn(run.step, numbers, taught)
+
+
+@lineage.transform("record")
+def doubled(rows: pa.Table) -> pa.Table:
+    """Double each number by itself."""
+    return _renumbered(rows, pc.multiply(rows["number"], 2))
+
+
+@lineage.transform("group", by="house")
+def shared(rows: pa.Table) -> tuple[pa.Table, list[list[int]]]:
+    """Add the number of everybody in a house to each number."""
+    together = pc.add(pc.multiply(rows["number"], 1000), pc.sum(rows["number"]))
+    return _renumbered(rows, together), [[row] for row in range(rows.num_rows)]
+
+
+@lineage.transform("record")
+def labelled(rows: pa.Table, *, teacher: Any) -> pa.Table:
+    """Add what a model has learned to each number."""
+    said = float(sum(state["model"]["value"][0] for state in teacher.states))
+    return _renumbered(rows, pc.add(pc.cast(rows["number"], pa.float64()), said))
+
+
+def _renumbered(rows: pa.Table, numbers: Any) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index("number"), "number", numbers)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.closure import closure
 from lineage.data.fences import forgotten
-from lineage.data.identity import Positions
+from lineage.data.identity import Positions, union
 from lineage.provenance.query import live_versions
 from lineage.provenance.selection import steered
 from lineage.store import Store
@@ -39,7 +39,7 @@ from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
 from unlearn.plan.stored import encoded, leased
-from unlearn.plan.withdrawn import behind, left_out, union, without
+from unlearn.plan.withdrawn import behind, left_out, without
 from unlearn.plan.world import VersionFacts, World, laps_of, world
 from unlearn.policy import Policy, policy_of
 from unlearn.request.reading import forget_sets, open_requests

@@ -1,8 +1,12 @@
-"""Rows of withdrawn requests that replays have left out: what goes on from these leaves them out.
+"""Rows of withdrawn requests that runs were executed without: what goes on from these is, too.
 
 A replay is executed without the rows of every request that was accepted by then. One of these may
 be withdrawn later: its rows come back into the data, and not into what was replayed without them.
 To go on from there with these rows would make a mixture that no training from scratch gives.
+
+A run over a derived dataset that was trained while a request waited did not have its rows either.
+To execute a transform again, over groups or with other models, could bring some of them back. So
+they stay out of its replays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,25 +15,24 @@ from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.data.identity import Positions
+from lineage.data.absent import absent, requests
+from lineage.data.identity import Positions, union
+from lineage.data.mapping import mixed
 from storage.catalogue import tables
-from storage.manifests import load_bitmap
 from unlearn.plan.passes.restarts import Chain
 from unlearn.plan.stored import decoded, load_plan, plan_of
 from unlearn.plan.world import World
 
 
 def left_out(session: Session, gone: Positions) -> dict[str, Positions]:
-    """The rows that each run of a plan was executed without, beside those that are ``gone``."""
-    if not _withdrawn(session, gone):
+    """The rows that each run was executed without, beside those that are ``gone``."""
+    withdrawn = _withdrawn(session, gone)
+    if not withdrawn:
         return {}
-    run = tables.Run
-    executed = session.execute(select(run.id, run.task_id).where(run.task_id.is_not(None))).all()
-    plans: dict[str | None, Positions] = {plan_of(task): {} for _, task in executed}
-    for plan_id in plans:
-        assert plan_id is not None
-        plans[plan_id] = without(decoded(load_plan(session, plan_id)[1].forget), gone)
-    return {run_id: plans[plan_of(task)] for run_id, task in executed if plans[plan_of(task)]}
+    found = _by_plans(session, gone)
+    for run_id, rows in _by_data(session, withdrawn).items():
+        found[run_id] = union(found.get(run_id, {}), rows)
+    return {run_id: rows for run_id, rows in found.items() if rows}
 
 
 def behind(world: World, chains: Sequence[Chain], left: Mapping[str, Positions]) -> Positions:
@@ -38,30 +41,39 @@ def behind(world: World, chains: Sequence[Chain], left: Mapping[str, Positions])
     return union(*rows)
 
 
-def union(*several: Positions) -> Positions:
-    """All of these positions."""
-    found: Positions = {}
-    for each in several:
-        for dataset, rows in each.items():
-            found[dataset] = found.get(dataset, BitMap()) | rows
-    return found
-
-
 def without(positions: Positions, gone: Positions) -> Positions:
     """The positions that are not ``gone``; datasets of which none is left are not named."""
     left = {each: rows - gone.get(each, BitMap()) for each, rows in positions.items()}
     return {dataset: rows for dataset, rows in left.items() if rows}
 
 
-def _withdrawn(session: Session, gone: Positions) -> Positions:
-    """The rows of withdrawn requests that no other request names."""
-    asked, request = tables.ForgetSet, tables.Request
-    found = session.execute(
-        select(asked.dataset_id, asked.positions)
-        .join(request, request.id == asked.request_id)
-        .where(request.state == "cancelled")
+def _withdrawn(session: Session, gone: Positions) -> list[Positions]:
+    """The rows of each withdrawn request that no other request names."""
+    named = requests(session, "cancelled")
+    return [left for each in named if (left := without(each, gone))]
+
+
+def _by_plans(session: Session, gone: Positions) -> dict[str, Positions]:
+    """The rows that the plan of each run named."""
+    run = tables.Run
+    executed = session.execute(select(run.id, run.task_id).where(run.task_id.is_not(None))).all()
+    plans: dict[str | None, Positions] = {plan_of(task): {} for _, task in executed}
+    for plan_id in plans:
+        assert plan_id is not None
+        plans[plan_id] = without(decoded(load_plan(session, plan_id)[1].forget), gone)
+    return {run_id: plans[plan_of(task)] for run_id, task in executed}
+
+
+def _by_data(session: Session, withdrawn: Sequence[Positions]) -> dict[str, Positions]:
+    """The rows of withdrawn requests that a run was not given, of groups or of what models made."""
+    found: dict[str, Positions] = {}
+    given = select(tables.RunInput.run_id, tables.DatasetVersion).join(
+        tables.DatasetVersion, tables.DatasetVersion.id == tables.RunInput.version_id
     )
-    return without(union(*({each: load_bitmap(rows)} for each, rows in found)), gone)
+    for run_id, version in session.execute(given):
+        if mixed(session, version):
+            found[run_id] = union(found.get(run_id, {}), absent(session, version, withdrawn))
+    return found
 
 
 def _upstream(world: World, chains: Sequence[Chain]) -> Iterator[str]:

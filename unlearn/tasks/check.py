@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.data.identity import union
 from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.query import live_versions
 from lineage.provenance.selection import chosen, steered
@@ -23,7 +24,6 @@ from unlearn.dispatch.worker import Context
 from unlearn.impact import Impact, impact
 from unlearn.plan.model import Plan
 from unlearn.plan.stored import decoded
-from unlearn.plan.withdrawn import union
 from unlearn.request.reading import forget_sets
 from unlearn.twin.compare import compare
 

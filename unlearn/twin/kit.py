@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
-from lineage.data.mapping import maker, models_behind
-from lineage.data.retained import remade
+from lineage.data.mapping import maker, mixed, models_behind
+from lineage.data.retained import last_execution, remade, taken_out
 from lineage.data.version import Version, contains, open_version
 from lineage.store import Store
 from lineage.training.given import given_to
@@ -58,12 +58,16 @@ class TwinDataset(_Frozen):
 
 
 class TwinTransform(_Frozen):
-    """A transform to execute again over other datasets of the kit, with models of the kit."""
+    """A transform to execute again over other datasets of the kit, with models of the kit.
+
+    Rows with the keys ``without`` are then taken out: the run was not given them either.
+    """
 
     ref: str
     root: str
     inputs: tuple[str, ...]
     given: TwinModels
+    without: tuple[int, ...] = ()
 
 
 class TwinRun(_Frozen):
@@ -163,8 +167,7 @@ class _Packer:
                     hint="drive the loop from a program to have twins",
                 )
             program = session.get_one(tables.Program, run.program_id)
-            given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run.id))
-            versions = {each.alias: each.version_id for each in given}
+            versions, own = _inputs(session, run.id), _inputs(session, made_by.id)
             models = given_to(session, made_by.id)
             start_id = _start(session, made_by)
         start = None if start_id is None else self.member(start_id)
@@ -177,7 +180,9 @@ class _Packer:
             root=program.root,
             files=program.files,
             specification=RunSpec.model_validate(run.specification),
-            inputs={alias: self._dataset(version, cut) for alias, version in versions.items()},
+            inputs={
+                alias: self._dataset(each, own[alias], cut) for alias, each in versions.items()
+            },
             start=start,
             given=self._models(models),
             until=max(checkpoint.step, 0 if known is None else known.until),
@@ -229,11 +234,14 @@ class _Packer:
         checkpoint = session.get_one(tables.Checkpoint, checkpoint_id)
         return checkpoint_id in self.tainted or checkpoint.purged_at is not None
 
-    def _dataset(self, version_id: str, cut: _Cut) -> str:
-        key = cut.name(version_id)
+    def _dataset(self, version_id: str, own_id: str, cut: _Cut) -> str:
+        """A version as it is without the cut; a replay of the run was given its ``own`` instead."""
+        version, own = (open_version(self.store, each) for each in (version_id, own_id))
+        with self.store.catalogue.read() as session:
+            derived = maker(session, version.row) is not None
+        key = cut.name(f"{version_id}-{own_id}" if derived and own_id != version_id else version_id)
         if key not in self.items:
-            version = open_version(self.store, version_id)
-            made_by = self._made_by(version, cut)
+            made_by = self._made_by(version, own, cut)
             self.items[key] = TwinDataset(
                 key=key,
                 namespace=version.dataset.namespace,
@@ -244,14 +252,21 @@ class _Packer:
             )
         return key
 
-    def _made_by(self, version: Version, cut: _Cut) -> TwinTransform | None:
+    def _made_by(self, version: Version, own: Version, cut: _Cut) -> TwinTransform | None:
+        """How a version is made, with the models that made the rows of the run's ``own``."""
         with self.store.catalogue.read() as session:
-            made = maker(session, version.row)
-        if made is None:
+            made, executed = maker(session, version.row), last_execution(session, own.row)
+            absent = taken_out(session, version.row)
+        if made is None or executed is None:
             return None
-        inputs = tuple(self._dataset(each.version_id, cut) for each in made.inputs)
-        given = self._models(made.given)
-        return TwinTransform(ref=made.ref, root=made.root, inputs=inputs, given=given)
+        pairs = zip(made.input_ids, executed.input_ids, strict=True)
+        return TwinTransform(
+            ref=made.ref,
+            root=made.root,
+            inputs=tuple(self._dataset(each, owns, cut) for each, owns in pairs),
+            given=self._models(executed.given),
+            without=_absent(version, own, absent),
+        )
 
     def _export(self, version: Version, cut: _Cut) -> str:
         """Write the retained rows by descending key: at other positions, in another file."""
@@ -272,7 +287,7 @@ class _Packer:
         may what another model makes.
         """
         with self.store.catalogue.read() as session:
-            if _mixed(session, version.row):
+            if mixed(session, version.row):
                 return version.columns
         positions = version.present.positions[_retained(version, cut)]
         return tuple(
@@ -298,6 +313,19 @@ def _complete(version: Version, positions: np.ndarray, cut: _Cut) -> None:
         )
 
 
+def _absent(version: Version, own: Version, positions: BitMap) -> tuple[int, ...]:
+    """The keys of rows that were taken out of a version, and that a replay did not make again."""
+    index = version.index
+    keys = index.keys[contains(positions, index.positions)]
+    return tuple(np.setdiff1d(keys, own.present.records.keys).tolist()) if len(keys) else ()
+
+
+def _inputs(session: Session, run_id: str) -> dict[str, str]:
+    """The dataset version that a run was given under each alias."""
+    given = session.scalars(select(tables.RunInput).where(tables.RunInput.run_id == run_id))
+    return {each.alias: each.version_id for each in given}
+
+
 def _origin(session: Session, run_id: str) -> tables.Run:
     """The run that a chain of replays goes back to: its specification is the counterfactual's."""
     run = session.get_one(tables.Run, run_id)
@@ -315,14 +343,3 @@ def _start(session: Session, run: tables.Run) -> str | None:
             break
         run = session.get_one(tables.Run, before)
     return run.start_id
-
-
-def _mixed(session: Session, version: tables.DatasetVersion) -> bool:
-    """Whether rows of a version, or rows that they were made from, depend on several others."""
-    made = maker(session, version)
-    if made is None:
-        return False
-    given = (session.get_one(tables.DatasetVersion, each.version_id) for each in made.inputs)
-    return (
-        made.scope != "record" or bool(made.models) or any(_mixed(session, each) for each in given)
-    )

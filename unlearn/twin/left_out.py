@@ -8,11 +8,10 @@ done, or it would be gone.
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.data.identity import Positions
+from lineage.data.identity import Positions, union
 from storage.catalogue import tables
 from unlearn.plan.model import Plan
 from unlearn.plan.stored import decoded, load_plan, plan_of
-from unlearn.plan.withdrawn import union
 from unlearn.request.reading import forget_sets
 
 

@@ -5,19 +5,20 @@ Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and ge
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from pyroaring import BitMap
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from lineage.data.dataset import append
+from lineage.data.dataset import append, without
 from lineage.data.function import TransformFunction
 from lineage.data.transform import derive
-from lineage.data.version import open_version
+from lineage.data.version import Version, open_version
 from lineage.errors import ProgramError
 from lineage.source import load
 from lineage.store import Store
@@ -73,10 +74,23 @@ def _register(store: Store, twin: TwinDataset, folder: Path, runs: Mapping[str, 
         models = {alias: Teacher(store, members) for alias, members in given.items()}
         function = load(twin.made_by.ref, Path(twin.made_by.root))
         assert isinstance(function, TransformFunction)
-        return derive(store, function, twin.made_by.inputs, twin.key, models).id
+        made = derive(store, function, twin.made_by.inputs, twin.key, models)
+        return _without(store, made, twin.made_by.without)
     assert twin.file is not None
     rows = table_rows(pq.read_table(folder / twin.file))
     return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id
+
+
+def _without(store: Store, version: Version, keys: Collection[int]) -> str:
+    """The version without the rows of these keys, which is then the head of its dataset."""
+    if not keys:
+        return version.id
+    there = version.present
+    absent = BitMap(there.positions[np.isin(there.records.keys, np.array([*keys], np.uint64))])
+    with store.catalogue.write() as session:
+        left = without(session, store, version.row, absent, "taken out before the training")
+        session.get_one(tables.Dataset, version.dataset.id).head_id = left.id
+    return left.id
 
 
 def _recorded(store: Store, twin: TwinRun, versions: dict[str, str], folder: Path) -> str:
