@@ -36,3 +36,11 @@ def with_visits(rows, visits):
 @transform(scope="record")
 def halved(rows):
     return pa.table({"id": rows["id"], "x": rows["x"].to_numpy() / 2})
+
+
+@transform(scope="aggregate")
+def centred(rows):
+    """Rows less the mean of all."""
+    numbers = rows["x"].to_numpy()
+    made = pa.table({"id": rows["id"], "x": numbers - numbers.mean()})
+    return made, range(len(rows))

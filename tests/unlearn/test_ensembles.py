@@ -17,7 +17,7 @@ from lineage.training.model import load_model
 from lineage.training.registry import promote, retire
 from lineage.training.reshard import reshard
 from storage.catalogue import tables
-from tests.unlearn.equality.forgetting import TWIN, Outcome, ask, carry_out, forget
+from tests.unlearn.equality.forgetting import TWIN, Outcome, ask_all, carry_out, forget
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.passes import emptied
 
@@ -192,7 +192,12 @@ def test_a_model_that_has_lost_its_last_shard_is_retired(
     )
     assert outcome.plan.visits == 0
     assert outcome.results["check"]["verdict"] == "passed"
-    assert outcome.results["publish"] == {"versions": {}, "retired": ["m"], "held": {}}
+    assert outcome.results["publish"] == {
+        "versions": {},
+        "retired": ["m"],
+        "held": {},
+        "withheld": [],
+    }
     assert model(store, "m").retired_at is not None
     assert model(store, "m").aliases == {}
     assert [version.purged_at is None for version in model(store, "m").versions] == [False]
@@ -335,7 +340,7 @@ def test_what_stands_in_or_is_gone_is_neither_extended_nor_resharded(
     with store.catalogue.read() as session:
         requests = [each.id for each in session.scalars(select(tables.Request))]
     everybody = sorted({row["person"] for row in workshop.people()} - {"person-05"})
-    requests.append(ask(store, "subject", everybody))
+    requests += ask_all(store, "subject", everybody)
     assert carry_out(store, requests).results["publish"]["retired"] == ["m"]
     with pytest.raises(RunError, match="nothing is left of model 'm'"):
         tally.prepare(store, extend=True)

@@ -38,6 +38,7 @@ from unlearn.plan.passes.timetable import critical_path, timetable
 from unlearn.plan.passes.transforms import makers, transforms
 from unlearn.plan.prospects import adaptive, notes, possible_claim
 from unlearn.plan.retained import retained_visits
+from unlearn.plan.settled import settled
 from unlearn.plan.stored import encoded, leased
 from unlearn.plan.withdrawn import behind, left_out, without
 from unlearn.plan.world import VersionFacts, World, laps_of, world
@@ -113,9 +114,9 @@ def draft(
             exact_selection,
         )
     usable = _usable(store)
-    settled = _settled(store, asked, usable)
-    plan = _assemble(store, settled, usable, measured)
-    if exact_selection or not settled.steered:
+    work = _settled(store, asked, usable)
+    plan = _assemble(store, work, usable, measured)
+    if exact_selection or not work.steered:
         return plan
     other = _settled(store, replace(asked, exact_selection=True), usable).work
     return plan.model_copy(update={"rejected": (*plan.rejected, exactly_selected(other.visits))})
@@ -159,7 +160,8 @@ def _snapshot(store: Store, found: Impact, fenced: Impact, gone: Positions) -> W
         laps = laps_of(session)
         left = retained_visits(store, session, laps, fenced.segments, gone)
         stale = _stale(store, session, found, gone)
-        return world(session, laps, found, left, stale, fenced)
+        snapshot = world(session, laps, found, left, stale, fenced)
+        return replace(snapshot, settled=settled(store, session, snapshot, gone))
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,12 @@ def _left(version: VersionFacts) -> str:
     """What becomes of a version some of whose shards would learn from no record any more."""
     name = f"{version.model} v{version.sequence}"
     if not version.members:
-        return f"{name} has no record left to learn from: it ends, and nothing replaces it"
+        why = (
+            "was given a model of which nothing is left"
+            if version.orphaned
+            else "has no record left to learn from"
+        )
+        return f"{name} {why}: it ends, and nothing replaces it"
     shards = ", ".join(map(str, sorted(version.left_out)))
     return shards and f"{name} goes on without shard {shards}: no record is left to learn from"
 

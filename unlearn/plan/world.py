@@ -56,6 +56,7 @@ class RunFacts:
 
     ``transforms`` are those to execute again that made what it was given, in order. Runs of one
     program and ``specification`` have all settings in common; they may train other shards.
+    ``models`` are the members of each model that it was given.
     """
 
     id: str
@@ -64,6 +65,7 @@ class RunFacts:
     transforms: tuple[str, ...]
     owner: "Owner | None" = None
     specification: str = ""
+    models: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class VersionFacts:
     """A model version and its members, shard → checkpoint; some may be ``left_out`` from now on.
 
     An interim version is never ``live`` or ``newest`` here: it is not made again, the version that
-    it stands in for is.
+    it stands in for is. ``orphaned`` says that one of those ends with a model that it was given.
     """
 
     id: str
@@ -94,6 +96,7 @@ class VersionFacts:
     tainted: bool
     interim: bool
     left_out: Mapping[int, str] = field(default_factory=dict)
+    orphaned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class World:
     """Those that do not come out as they did, in the order in which they were executed."""
     canaries: frozenset[str] = frozenset()
     """The names of models whose replacements are measured."""
+    settled: frozenset[str] = frozenset()
+    """Runs whose rows are known, though transforms that made them are executed again."""
 
     def sources(self, checkpoint: CheckpointFacts) -> tuple[str, ...]:
         """The checkpoints that one descends from directly, or by rows that have to be made anew."""
@@ -210,6 +215,7 @@ def _runs(session: Session, makers: Makers) -> dict[str, RunFacts]:
     given = select(tables.RunInput.run_id, tables.RunInput.version_id)
     for run_id, version in session.execute(given):
         inputs.setdefault(run_id, []).append(version)
+    models = _models(session)
     owners = {
         row.run_id: Owner(tuple(row.command), row.folder)
         for row in session.scalars(select(tables.ObservedRun))
@@ -222,9 +228,18 @@ def _runs(session: Session, makers: Makers) -> dict[str, RunFacts]:
             makers.of(inputs.get(run.id, ())),
             owners.get(run.id),
             _settings(run.specification),
+            models.get(run.id, ()),
         )
         for run in session.scalars(select(tables.Run))
     }
+
+
+def _models(session: Session) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Return the members of each model that a run was given, run by run."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in session.scalars(select(tables.RunModel)):
+        found.setdefault(row.run_id, {}).setdefault(row.alias, []).append(row.checkpoint_id)
+    return {run: tuple(map(tuple, by_alias.values())) for run, by_alias in found.items()}
 
 
 def _settings(specification: Mapping[str, Any]) -> str:

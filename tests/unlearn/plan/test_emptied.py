@@ -20,21 +20,46 @@ def lineage(world: Any, member: Any) -> list[Any]:
     return laps
 
 
+def ends_by_itself(world: Any, checkpoint: str) -> bool:
+    """Records reached what led to it, none is left, and it is known that none comes anew."""
+    laps = lineage(world, world.checkpoints[checkpoint])
+    runs = {lap.run_id for lap in laps}
+    unknown = {run for run in runs if world.runs[run].transforms and run not in world.settled}
+    return (
+        any(lap.segment_id in world.fenced for lap in laps)
+        and laps[-1].step > 0
+        and not unknown
+        and not any(world.runs[run].owner for run in runs)
+        and sum(lap.visits for lap in laps) == 0
+    )
+
+
+def ended(world: Any) -> set[str]:
+    """The checkpoints that end: by themselves, or with a model that their run was given."""
+    found = {each for each in world.checkpoints if ends_by_itself(world, each)}
+    while True:
+        runs = {
+            run.id
+            for run in world.runs.values()
+            if any(found.issuperset(members) for members in run.models)
+        }
+        more = {each.id for each in world.checkpoints.values() if each.run_id in runs}
+        if more <= found:
+            return found
+        found |= more
+
+
 def test_a_member_is_left_out_where_records_were_and_none_is_left(worlds: ModuleType) -> None:
     @settings(max_examples=300)
     @given(worlds.cases())
     def holds(case: Any) -> None:
         world, affected = case.world, needed(case.world)
-        remade = {run.id for run in world.runs.values() if run.transforms}
+        gone = ended(world)
         for before, after in zip(affected, without_emptied(world, affected), strict=True):
             assert {**after.members, **after.left_out} == before.members
-            for shard, checkpoint in before.members.items():
-                laps = lineage(world, world.checkpoints[checkpoint])
-                runs = {lap.run_id for lap in laps}
-                reached = any(lap.segment_id in world.fenced for lap in laps)
-                ours = reached and not runs & remade and laps[-1].step > 0
-                ours = ours and not any(world.runs[run].owner for run in runs)
-                visits = sum(lap.visits for lap in laps)
-                assert (shard in after.left_out) == (ours and visits == 0)
+            assert {*after.left_out.values()} == gone.intersection(before.members.values())
+            assert after.orphaned == any(
+                not ends_by_itself(world, each) for each in after.left_out.values()
+            )
 
     holds()

@@ -43,7 +43,8 @@ def cases(draw: st.DrawFn) -> Case:
     checkpoints = _with_barred(checkpoints, others)
     fenced = frozenset(c.segment_id for c in checkpoints.values() if c.barred)
     versions = _versions(draw, checkpoints, runs)
-    world = World(checkpoints, runs, versions, fits, fenced, transforms)
+    settled = frozenset(each for each in runs if draw(st.booleans()))
+    world = World(checkpoints, runs, versions, fits, fenced, transforms, settled=settled)
     return Case(world, frozenset(damaged))
 
 
@@ -76,10 +77,12 @@ def _run(
     step = checkpoints[previous].step if replay and previous else 0
     program = draw(st.sampled_from(["prog-1", "prog-2"]))
     settings = "other" if len(checkpoints) % 3 == 2 else ""
-    runs[run] = RunFacts(run, program, step, read, owner, settings)
     given: set[str] = set()
     if checkpoints and draw(RARELY):
         given = draw(st.sets(st.sampled_from(list(checkpoints)), min_size=1, max_size=2))
+    each_alone = tuple((each,) for each in sorted(given))
+    models = draw(st.sampled_from([each_alone, (tuple(sorted(given)),)])) if given else ()
+    runs[run] = RunFacts(run, program, step, read, owner, settings, models)
     still = bool(given) and not replay and owner is None and draw(st.booleans())
     count = 1 if still else draw(st.sampled_from([1, 2, 3, 4, 5]))
     taught = any(transforms[each].taught for each in read)
