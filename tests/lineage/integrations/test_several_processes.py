@@ -159,7 +159,7 @@ def test_what_stops_one_process_stops_all_and_is_said(
     ("way", "error", "said"),
     [
         ("sys.exit", ProgramFailedError, r"^together\.py:train ended with SystemExit in together"),
-        ("os._exit", RunError, "^a process of run run-.* ended with status 0"),
+        ("os._exit", ProgramFailedError, r"^together\.py:train ended with os\._exit in together"),
     ],
 )
 def test_processes_that_leave_with_0_do_not_complete_the_run(

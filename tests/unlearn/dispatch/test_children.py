@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,11 @@ def test_nothing_of_an_apply_that_was_stopped_lives_5_seconds_later(
 def test_a_program_that_asks_to_exit_in_a_worker_fails_the_plan(
     trained: Any, tally: Any, plan_id: str
 ) -> None:
-    for workers in (InProcess(trained), LocalWorkers(trained, 1)):
-        tally.spring(last_step(trained, plan_id), "exit")
-        with pytest.raises(ProgramFailedError, match=r"^tally\.py:train ended with SystemExit"):
-            apply(trained, plan_id, workers)
+    ways = {"exit": "SystemExit", "os-exit": r"os\._exit"}
+    for way, workers in product(ways, (InProcess, lambda store: LocalWorkers(store, 1))):
+        tally.spring(last_step(trained, plan_id), way)
+        with pytest.raises(ProgramFailedError, match=rf"^tally\.py:train ended with {ways[way]}"):
+            apply(trained, plan_id, workers(trained))
         with trained.catalogue.read() as session:
             assert load_plan(session, plan_id)[0].state == "failed"
     assert apply(trained, plan_id)["check"]["verdict"] == "passed"
