@@ -132,18 +132,28 @@ def test_whenever_an_apply_is_killed_nothing_of_it_lives_on(
 ) -> None:
     until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
     moments = random.Random(int(os.environ.get("SEED", "0")))
+    fences = [0]
     while True:
+        if moments.random() < 0.8:  # else it may come to its end, and nothing is left to kill
+            tally.spring(last_step(trained, plan_id), "wait")
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         moment = time.monotonic() + moments.uniform(0.5, 8)
         wait_for(lambda at=moment, p=process: time.monotonic() > at or p.poll() is not None, 60)
         family = {pid: started_at(pid) for pid in child._descendants(process.pid)}
-        process.kill()
+        process.send_signal(moments.choice([signal.SIGKILL, signal.SIGTERM]))
         process.wait()
         COUNTED["kills"] += 1
+        with trained.catalogue.read() as session:
+            plan = load_plan(session, plan_id)[0]
+        # Whoever was killed while it owned the plan left that to be taken over by the next.
+        assert plan.fence >= fences[-1]
+        COUNTED["leases taken over"] += plan.fence > fences[-1] > 0
+        fences.append(plan.fence)
         wait_for(
             lambda f=family: not any(started_at(pid) == began for pid, began in f.items()), SECONDS
         )
         if time.monotonic() > until:
             break
+    tally.trap.unlink(missing_ok=True)
     assert apply(trained, plan_id)["check"]["verdict"] == "passed"
     workshop.assert_consistent(trained)
