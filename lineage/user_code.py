@@ -1,7 +1,7 @@
 """Calling a user's code: whatever it raises becomes an error that names it.
 
-A `SystemExit` would end the process, or a worker, without a word and with the status 0. Only an
-interrupt passes: it comes from a person at the keyboard.
+A `SystemExit` or `os._exit` would end the process, or a worker, without a word and with status 0.
+Only an interrupt passes: it comes from a person at the keyboard.
 """
 
 import traceback
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lineage.errors import ProgramFailedError
+from lineage.os_exit import OsExit, exits_raised
 from storage.errors import ExpungeError
 
 _OURS = frozenset({"lineage", "storage", "unlearn"})
@@ -29,7 +30,8 @@ def user_code(ref: str, root: Path) -> Iterator[None]:
         ProgramFailedError: the code raised anything but an interrupt or an error of this package.
     """
     try:
-        yield
+        with exits_raised():
+            yield
     except (ExpungeError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -49,8 +51,9 @@ def failure(ref: str, root: Path, error: BaseException) -> ProgramFailedError:
     if frames:
         frame = (own or frames)[-1]
         where = f" in {_within(frame.filename, root) or frame.filename}, line {frame.lineno}"
+    what = "os._exit" if isinstance(error, OsExit) else type(error).__name__
     return ProgramFailedError(
-        f"{ref} ended with {type(error).__name__}{where}",
+        f"{ref} ended with {what}{where}",
         hint="mend it and start again; the traceback is on standard error",
     )
 

@@ -27,6 +27,7 @@ INTERVAL = 0.5
 SAFE_PATH = "PYTHONSAFEPATH"
 """The variable that means ``-P`` to every Python that inherits it."""
 
+_exit = os._exit  # a program's calls of it may be told, and nothing is to be told here
 _ENDED = 128 + signal.SIGTERM
 
 
@@ -104,7 +105,7 @@ def _end() -> NoReturn:
     for each in _descendants(os.getpid()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(each, signal.SIGKILL)
-    os._exit(_ENDED)
+    _exit(_ENDED)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -6,7 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 COUNTED: Counter[str] = Counter()
-"""How often something was compared, raced, killed or damaged; what is wrong fails its test."""
+"""How often something was compared, raced, killed, damaged or made to fail (an injection).
+
+What is wrong fails its test.
+"""
 
 
 def write() -> Path:

@@ -2,8 +2,12 @@
 
 import importlib
 import json
+import os
+import random
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from lineage.store import Store
 from lineage.training.ensemble import resume
 from lineage.training.model import find_version
 from storage.catalogue import tables
+from tests.soak_counts import COUNTED
 from unlearn.dispatch.drive import apply
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
@@ -92,15 +97,15 @@ def test_adding_rows_survives_death_at_every_durable_step(
     assert there == sorted(there)
 
 
-@pytest.mark.parametrize(
-    ("syscall", "fault", "stride"),
-    [
-        ("fdatasync", "signal=KILL", "1"),
-        ("unlink", "signal=KILL", "1"),
-        ("fdatasync", "error=EIO", "1"),
-        ("pwrite64", "error=ENOSPC", "7"),
-    ],
-)
+FAULTS = [
+    ("fdatasync", "signal=KILL", "1"),
+    ("unlink", "signal=KILL", "1"),
+    ("fdatasync", "error=EIO", "1"),
+    ("pwrite64", "error=ENOSPC", "7"),
+]
+
+
+@pytest.mark.parametrize(("syscall", "fault", "stride"), FAULTS)
 def test_adding_rows_survives_faults_of_system_calls_inside_sqlite(
     strace: str,
     dies: Dies,
@@ -116,6 +121,26 @@ def test_adding_rows_survives_faults_of_system_calls_inside_sqlite(
     assert {end for end, _ in ends[:-1]} == {"-9" if fault == "signal=KILL" else "1"}
     for end, path in ends:
         check_added(workshop, tally, people, end, path)
+
+
+@pytest.mark.soak
+def test_adding_rows_survives_whatever_fault_strikes(
+    strace: str, dies: Dies, workshop: Any, tally: Any, people: list[str], tmp_path: Path
+) -> None:
+    until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
+    draws = random.Random(int(os.environ.get("SEED", "0")))
+    while True:
+        syscall = draws.choice(["fdatasync", "fsync", "unlink", "pwrite64", "rename"])
+        fault = draws.choice(["signal=KILL", "error=EIO", "error=ENOSPC"])
+        if syscall == "unlink":  # one that fails leaves a file, which is found later
+            fault = "signal=KILL"
+        ends = dies("add", tmp_path / "store", syscall, fault, str(draws.randint(1, 9)))
+        for end, path in ends:
+            check_added(workshop, tally, people, end, path)
+        COUNTED["injections"] += len(ends) - 1
+        shutil.rmtree(tmp_path / "died")
+        if time.monotonic() > until:
+            return
 
 
 def test_training_survives_death_at_every_durable_step(

@@ -1,9 +1,14 @@
 """Erasing rows and salts from every chunk that holds them, and what crashes left of them.
 
 The rows' commitments stay.
+
+Every file is deleted inside a write transaction of its own or of some files together. Whoever does
+it for a plan gives ``writing``, which refuses each transaction once another owner took the plan:
+nobody can take it while a transaction lasts, so what lost its plan deletes nothing more.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 import numpy as np
@@ -25,25 +30,29 @@ from unlearn.twin.compare import sweep_twins
 SWEPT_TOGETHER = 256
 """Objects that are destroyed under one write lock."""
 
+Writing = Callable[[], AbstractContextManager[Session]]
+"""Begins a write transaction, as `Catalogue.write` does; or refuses it."""
 
-def erase_rows(store: Store, rows: Positions, plan_id: str) -> int:
+
+def erase_rows(store: Store, rows: Positions, plan_id: str, writing: Writing | None = None) -> int:
     """Null the rows in new chunks and destroy the old ones; returns how many chunks changed."""
+    writing = writing or store.catalogue.write
     for dataset_id, positions in rows.items():
         for first in _first_positions(store, dataset_id):
             with store.objects.claiming():
-                while not _redacted(store, dataset_id, first, positions, plan_id):
+                while not _redacted(store, writing, dataset_id, first, positions, plan_id):
                     pass  # another erasure replaced the chunk meanwhile: begin with what it left
-        _forget_labels(store, dataset_id)
-    return _destroy_old(store, plan_id)
+        _forget_labels(store, writing, dataset_id)
+    return _destroy_old(store, writing, plan_id)
 
 
-def destroy(store: Store, artefacts: Collection[str]) -> int:
+def destroy(store: Store, artefacts: Collection[str], writing: Writing | None = None) -> int:
     """Delete the objects of purged checkpoints and fitted artefacts; returns how many files went.
 
     What a hold keeps stays, and so does an object that something in use refers to as well.
     """
     # Under the write lock: nobody begins to refer to an equal object, or to hold one, meanwhile.
-    with store.catalogue.write() as session:
+    with (writing or store.catalogue.write)() as session:
         held = kept_under_hold(session)
         rows = list(_objects(session))
         doomed = {each for name, each, _ in rows if name in artefacts and name not in held}
@@ -51,26 +60,27 @@ def destroy(store: Store, artefacts: Collection[str]) -> int:
         return sum(store.objects.delete(blob) for blob in sorted(doomed - kept))
 
 
-def sweep(store: Store) -> int:
+def sweep(store: Store, writing: Writing | None = None) -> int:
     """Destroy what nothing refers to: objects, secrets and twins of writers that died, and drafts.
 
     Writers put an object first and refer to it later: they claim it until then, or look in their
     transaction whether it is still there. What goes is decided and destroyed under the write lock,
     some at a time, so that writers need not wait for all of it. Returns how many files went.
     """
+    writing = writing or store.catalogue.write
     with store.catalogue.read() as session:
         kept = set(referenced(session))
     orphans = [digest for digest in store.objects if digest not in kept]
     swept = 0
     for first in range(0, len(orphans), SWEPT_TOGETHER):
-        with store.catalogue.write() as session:
+        with writing() as session:
             kept = set(referenced(session)) | store.objects.claimed()
             some = (each for each in orphans[first : first + SWEPT_TOGETHER] if each not in kept)
             swept += sum(store.objects.delete(digest) for digest in some)
-    with store.catalogue.write() as session:
+    with writing() as session:
         swept += store.keys.sweep(session)
-    sweep_twins(store)
-    return swept + store.objects.sweep_temporary()
+        sweep_twins(store)
+        return swept + store.objects.sweep_temporary()
 
 
 def referenced(session: Session) -> Iterator[str]:
@@ -97,7 +107,14 @@ def _first_positions(store: Store, dataset_id: str) -> list[int]:
         return [chunk.first_position for chunk in chunks_of(session, dataset_id, 2**62)]
 
 
-def _redacted(store: Store, dataset_id: str, first: int, positions: BitMap, plan_id: str) -> bool:
+def _redacted(
+    store: Store,
+    writing: Writing,
+    dataset_id: str,
+    first: int,
+    positions: BitMap,
+    plan_id: str,
+) -> bool:
     """Null rows of the chunk that begins at a position; False if it has to be done again."""
     of = tables.Chunk.dataset_id == dataset_id, tables.Chunk.first_position == first
     with store.catalogue.read() as session:
@@ -112,7 +129,7 @@ def _redacted(store: Store, dataset_id: str, first: int, positions: BitMap, plan
         if _is_current(store, old):
             raise
         return False
-    return _replaced(store, old, new, plan_id)
+    return _replaced(store, writing, old, new, plan_id)
 
 
 def _is_current(store: Store, chunk: manifests.Chunk) -> bool:
@@ -127,9 +144,11 @@ def _row_of(chunk: manifests.Chunk) -> Select[tables.Chunk]:
     )
 
 
-def _replaced(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id: str) -> bool:
+def _replaced(
+    store: Store, writing: Writing, old: manifests.Chunk, new: manifests.Chunk, plan_id: str
+) -> bool:
     """Put a chunk in the place of another; False where that is not there any more."""
-    with store.catalogue.write() as session:
+    with writing() as session:
         row = session.scalar(_row_of(old))
         if row is None:
             return False
@@ -151,9 +170,9 @@ def _replaced(store: Store, old: manifests.Chunk, new: manifests.Chunk, plan_id:
         return True
 
 
-def _forget_labels(store: Store, dataset_id: str) -> None:
+def _forget_labels(store: Store, writing: Writing, dataset_id: str) -> None:
     """Erase category labels that no row has any more; their codes stay."""
-    with store.catalogue.write() as session:
+    with writing() as session:
         dataset = session.get_one(tables.Dataset, dataset_id)
         columns = tuple(Column.model_validate(column) for column in dataset.columns)
         labelled = [column for column in columns if column.categories]
@@ -166,9 +185,9 @@ def _forget_labels(store: Store, dataset_id: str) -> None:
         ]
 
 
-def _destroy_old(store: Store, plan_id: str) -> int:
+def _destroy_old(store: Store, writing: Writing, plan_id: str) -> int:
     """Delete the files that redactions replaced; also those a crash left."""
-    with store.catalogue.write() as session:
+    with writing() as session:
         replaced = session.execute(
             select(tables.Redaction.chunk_id, tables.Redaction.old).where(
                 tables.Redaction.plan_id == plan_id

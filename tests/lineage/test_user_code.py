@@ -4,6 +4,7 @@ Only an interrupt passes, and what arises in this package while the code uses it
 """
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,7 @@ PLACES = ["import", "setup", "fit", "order", "loop", "evaluate", "state_dict", "
 
 ACTS = {
     "sys.exit(0)": "SystemExit",
+    "__import__('os')._exit(0)": r"os\._exit",
     "raise ValueError('record-0003')": "ValueError",
     "raise BaseException": "BaseException",
     "raise GeneratorExit": "GeneratorExit",
@@ -160,6 +162,44 @@ def test_whatever_a_program_raises_is_named_by_its_place_and_not_by_its_words(
     with pytest.raises(ProgramFailedError, match=f"ended with {name} in leaving.py, line 11") as f:
         train(store, write("setup", act))
     assert "record" not in f.value.message + f.value.hint
+
+
+AT_LAST = """
+import os, sys, threading
+from pathlib import Path
+from lineage.os_exit import exits_raised
+
+def child():
+    if os.fork() == 0:
+        os._exit(3)
+    return os.waitstatus_to_exitcode(os.wait()[1])
+
+with exits_raised():
+    assert child() == 3
+    if sys.argv[1] == "thread":
+        leaving = threading.Thread(target=os._exit, args=(int(sys.argv[2]),))
+        leaving.start()
+        leaving.join()
+os._exit(int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "ends", "said"),
+    [
+        ("thread", 0, 1, "a thread of the program ended this process by os._exit\n"),
+        ("thread", 7, 7, "a thread of the program ended this process by os._exit\n"),
+        ("after", 0, 0, ""),
+        ("after", 7, 7, ""),
+    ],
+)
+def test_os_exit_is_what_it_was_outside_the_callers_thread(
+    where: str, status: int, ends: int, said: str
+) -> None:
+    """In children that are forked inside too; and no thread ends a command with status 0."""
+    words = [sys.executable, "-c", AT_LAST, where, str(status)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (ends, said)
 
 
 def test_an_interrupt_passes_as_it_is(

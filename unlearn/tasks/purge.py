@@ -46,9 +46,11 @@ def execute(context: Context) -> dict[str, Any]:
         _mark(session, store.clock(), artefacts | {*work.versions, *found.versions})
         running = _running(session, rows, artefacts)
         _erase_measures(session, _with_tainted(rows, found))
-    destroyed = destroy(store, artefacts)
-    redacted = erase_rows(store, _with_tainted(rows, found), context.plan_id)
-    sweep(store)
+    # Every deletion is fenced: another owner may take the plan between any two transactions.
+    destroyed = destroy(store, artefacts, context.writing)
+    tainted = _with_tainted(rows, found)
+    redacted = erase_rows(store, tainted, context.plan_id, context.writing)
+    sweep(store, context.writing)
     _close(context)
     return {
         "purged_checkpoints": len(set(work.checkpoints) - held),

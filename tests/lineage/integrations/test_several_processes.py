@@ -2,8 +2,11 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +17,12 @@ import lineage
 import unlearn
 from lineage.errors import ProgramFailedError, RunError
 from lineage.training import team
+from lineage.training.ensemble import prepare
 from lineage.training.program import load_program
 from storage import child
 from storage.catalogue import tables
 from tests.lineage.integrations.teams import launched
+from tests.soak_counts import COUNTED
 
 PROGRAM = """
 import os
@@ -155,11 +160,90 @@ def test_what_stops_one_process_stops_all_and_is_said(
     assert [each.step for each in workshop.rows_of(store, tables.Checkpoint)] == [2]
 
 
+def started_at(pid: int) -> str:
+    """When a process started; empty where it has ended."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state == "Z" else fields[18]
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+
+import lineage
+from lineage.training.ensemble import resume
+
+with lineage.Store.open(Path(sys.argv[1])) as store:
+    resume(store, sys.argv[2])
+"""
+
+
+TEAM = 4
+"""A guard, torchrun and two that train."""
+
+
+def stopped(
+    store: Any, training: str, script: Path, way: signal.Signals, seconds: float, least: int
+) -> int:
+    """Train in two processes, and stop the one that started them; how many of them lived.
+
+    That is after some seconds, or as soon as there are ``least``.
+    """
+    words = [sys.executable, str(script), str(store.path), training]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    moment = time.monotonic() + seconds
+    while time.monotonic() < moment and len(child._descendants(process.pid)) < least:
+        time.sleep(0.02)
+    family = {pid: started_at(pid) for pid in child._descendants(process.pid)}
+    process.send_signal(way)
+    process.wait()
+    COUNTED["kills"] += 1
+    until = time.monotonic() + 5
+    while living := [pid for pid, began in family.items() if started_at(pid) == began]:
+        assert time.monotonic() < until, f"{living} live on"
+        time.sleep(0.02)
+    return len(family)
+
+
+@pytest.fixture
+def endless(store: Any, people: list[str], program: Any, tmp_path: Path) -> tuple[str, Path]:
+    """A training of two processes that takes long, and the script that goes on with it."""
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    recipe = lineage.Recipe(epochs=2000, batch_size=8, checkpoint_every=500, world_size=2)
+    return prepare(store, program, {"people": "people"}, "m", recipe), script
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_of_a_team_lives_5_seconds_after_what_started_it(
+    store: Any, endless: tuple[str, Path], workshop: Any, way: signal.Signals
+) -> None:
+    assert stopped(store, *endless, way, 60, TEAM) == TEAM
+    workshop.assert_consistent(store)
+
+
+@pytest.mark.soak
+def test_whenever_a_team_is_stopped_nothing_of_it_lives_on(
+    store: Any, endless: tuple[str, Path], workshop: Any
+) -> None:
+    until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
+    draws = random.Random(int(os.environ.get("SEED", "0")))
+    while True:
+        way = draws.choice([signal.SIGKILL, signal.SIGTERM])
+        stopped(store, *endless, way, draws.uniform(0.5, 15), TEAM + 1)
+        workshop.assert_consistent(store)
+        if time.monotonic() > until:
+            return
+
+
 @pytest.mark.parametrize(
     ("way", "error", "said"),
     [
         ("sys.exit", ProgramFailedError, r"^together\.py:train ended with SystemExit in together"),
-        ("os._exit", RunError, "^a process of run run-.* ended with status 0"),
+        ("os._exit", ProgramFailedError, r"^together\.py:train ended with os\._exit in together"),
     ],
 )
 def test_processes_that_leave_with_0_do_not_complete_the_run(

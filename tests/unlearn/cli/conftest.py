@@ -50,6 +50,8 @@ def train(run):
             raise KeyboardInterrupt
         if run.step >= int(os.environ.get("EXIT_AT", "1000000")):
             sys.exit(0)
+        if run.step >= int(os.environ.get("OS_EXIT_AT", "1000000")):
+            os._exit(0)
         if run.step >= int(os.environ.get("FAIL_AT", "1000000")):
             raise ZeroDivisionError("patient p3 has no pulse")
         scale = run.config.get("scale", 1.0)

@@ -109,21 +109,31 @@ def test_a_file_of_the_answer_holds_the_answer_alone(
 
 
 @pytest.mark.parametrize("place", ["local", "debug"])
+@pytest.mark.parametrize(
+    ("way", "what", "shown"),
+    [("EXIT_AT", "SystemExit", "sys.exit(0)"), ("OS_EXIT_AT", "os._exit", "os._exit(0)")],
+)
 def test_a_program_that_asks_to_exit_makes_the_command_fail_and_say_so(
-    trained: Any, planned: str, place: str, monkeypatch: pytest.MonkeyPatch
+    trained: Any,
+    planned: str,
+    place: str,
+    way: str,
+    what: str,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("EXIT_AT", "5")
+    monkeypatch.setenv(way, "5")
     failed, said = answer(trained, "apply", planned, "--on", place, "--json")
     assert failed.returncode == 1
     error = json.loads(failed.stdout)["error"]
     assert error["code"] == "failed"
-    assert error["message"].startswith("program.py:train ended with SystemExit in program.py, line")
-    assert "sys.exit(0)" in said
+    assert error["message"].startswith(f"program.py:train ended with {what} in program.py, line")
+    assert shown in said
     assert trained.ask("show", planned)["state"] == "failed"
     failed, said = answer(trained, "apply", planned, "--on", place)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert "error: program.py:train ended with SystemExit" in said
-    monkeypatch.delenv("EXIT_AT")
+    assert f"error: program.py:train ended with {what}" in said
+    monkeypatch.delenv(way)
     assert trained.ask("apply", planned)["verdict"] == "passed"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,11 @@ def test_nothing_of_an_apply_that_was_stopped_lives_5_seconds_later(
 def test_a_program_that_asks_to_exit_in_a_worker_fails_the_plan(
     trained: Any, tally: Any, plan_id: str
 ) -> None:
-    for workers in (InProcess(trained), LocalWorkers(trained, 1)):
-        tally.spring(last_step(trained, plan_id), "exit")
-        with pytest.raises(ProgramFailedError, match=r"^tally\.py:train ended with SystemExit"):
-            apply(trained, plan_id, workers)
+    ways = {"exit": "SystemExit", "os-exit": r"os\._exit"}
+    for way, workers in product(ways, (InProcess, lambda store: LocalWorkers(store, 1))):
+        tally.spring(last_step(trained, plan_id), way)
+        with pytest.raises(ProgramFailedError, match=rf"^tally\.py:train ended with {ways[way]}"):
+            apply(trained, plan_id, workers(trained))
         with trained.catalogue.read() as session:
             assert load_plan(session, plan_id)[0].state == "failed"
     assert apply(trained, plan_id)["check"]["verdict"] == "passed"
@@ -130,18 +132,28 @@ def test_whenever_an_apply_is_killed_nothing_of_it_lives_on(
 ) -> None:
     until = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")) / 12
     moments = random.Random(int(os.environ.get("SEED", "0")))
+    fences = [0]
     while True:
+        if moments.random() < 0.8:  # else it may come to its end, and nothing is left to kill
+            tally.spring(last_step(trained, plan_id), "wait")
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         moment = time.monotonic() + moments.uniform(0.5, 8)
         wait_for(lambda at=moment, p=process: time.monotonic() > at or p.poll() is not None, 60)
         family = {pid: started_at(pid) for pid in child._descendants(process.pid)}
-        process.kill()
+        process.send_signal(moments.choice([signal.SIGKILL, signal.SIGTERM]))
         process.wait()
         COUNTED["kills"] += 1
+        with trained.catalogue.read() as session:
+            plan = load_plan(session, plan_id)[0]
+        # Whoever was killed while it owned the plan left that to be taken over by the next.
+        assert plan.fence >= fences[-1]
+        COUNTED["leases taken over"] += plan.fence > fences[-1] > 0
+        fences.append(plan.fence)
         wait_for(
             lambda f=family: not any(started_at(pid) == began for pid, began in f.items()), SECONDS
         )
         if time.monotonic() > until:
             break
+    tally.trap.unlink(missing_ok=True)
     assert apply(trained, plan_id)["check"]["verdict"] == "passed"
     workshop.assert_consistent(trained)

@@ -66,7 +66,9 @@ def trained(
                     recipe = Recipe(**RECIPES[topology], config=config)
                     originals[key] = place, train_on(store, material, ref, recipe)
                     # Only the one that writes down its steps, for its tests, keeps anything.
-                    kept = {name for row in rows_of(store, tables.Run) for name in row.untracked}
+                    kept = {
+                        name for row in rows_of(store, tables.Run) for name in row.untracked or ()
+                    }
                     noted = {"interrupted.EXECUTED (int)"} if "interrupted" in ref else set()
                     assert kept == noted
             place, version = originals[key]
