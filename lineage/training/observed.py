@@ -31,6 +31,7 @@ from lineage.training.events import (
 )
 from lineage.training.lap import Lap
 from lineage.training.locate import MISSING, Locator
+from lineage.training.own_process import OwnProcess
 from lineage.training.recorder import StoreRecorder
 from lineage.training.team import Team
 from lineage.training.update_window import DrawnBatch, EventSink, UpdateWindow
@@ -79,6 +80,7 @@ class Observed:
         self.locator = locator
         self.version = version
         self.sink = EventSink(log.note, lambda: self._tracked.values())
+        self._process = OwnProcess()
         self._recorder = recorder
         self._log = log
         self._replayer = replayer
@@ -133,7 +135,12 @@ class Observed:
 
         ``records`` (n,) are positions from the index; the reference is kept, so they may not change
         any more. A ``partial`` batch may hold fewer of them.
+
+        Raises:
+            RunError: this is another process than the one that watches; so do `updating`,
+                `checkpoint` and `evaluated`.
         """
+        self._process.require_to_watch(self.id)
         number, self._handed = self._handed, self._handed + 1
         if not len(records) or records.min() >= 0:
             return DrawnBatch(records, self.sink, partial=partial)
@@ -167,6 +174,7 @@ class Observed:
             RunError: no batch was handed out yet, so nobody knows what it would learn from.
             RecordingError: what was drawn before could not be written down.
         """
+        self._process.require_to_watch(self.id)
         if not self._handed:
             raise RunError(
                 f"an optimizer of run {self.id} is to do a step before any watched loader gave a "
@@ -193,6 +201,7 @@ class Observed:
             RecordingError: what was drawn could not be written down; nothing was kept.
             RunStoppedError: a record of the run is to be forgotten.
         """
+        self._process.require_to_watch(self.id)
         if self._broken:
             raise RunError(
                 f"run {self.id} cannot go on: a checkpoint failed, and what was drawn is not kept",
@@ -211,6 +220,7 @@ class Observed:
 
     def evaluated(self, metrics: Mapping[str, float]) -> None:
         """Note measures on the dataset that may steer a choice: selection, never training."""
+        self._process.require_to_watch(self.id)
         if self._team.rank == 0:
             self._recorder.evaluated(self.version.dataset.name, self.step, metrics)
 

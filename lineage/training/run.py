@@ -5,7 +5,6 @@ may know of a dataset beforehand is nominal, so the same function trains with an
 records and nothing else changes.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import tee
 from typing import Any
@@ -23,6 +22,7 @@ from lineage.training.contract import Recorder, Stateful
 from lineage.training.given import State
 from lineage.training.lap import Lap, LapClock, cadence
 from lineage.training.order import Order
+from lineage.training.own_process import OwnProcess
 from lineage.training.reading import Drawing, Lent, Loading, Permit, RowReader
 from lineage.training.rows import RunRows
 from lineage.training.seeds import LoadingSeeds
@@ -62,24 +62,20 @@ class Run:
     ) -> None:
         self.config = Config(**spec.config)
         self.step = first_step
-        self.rank = rank
-        self.world_size = spec.world_size
+        self.rank, self.world_size = rank, spec.world_size
         self.until: int | None = None
         self.tracked: dict[str, Stateful] = {}
         self.predict: Predictor | None = None
         self.generators: set[str] = set()
-        self._process = os.getpid()  # what is forked has a copy, which trains nothing
+        self._process = OwnProcess()
         self._spec = spec
         self._inputs = inputs
-        self._schedule = schedule
-        self._arrange = arrange
+        self._schedule, self._arrange = schedule, arrange
         self._given = given
         self._recorder = recorder
-        self._start = start
-        self._consumed = consumed
+        self._start, self._consumed = start, consumed
         self._epochs: Iterator[Epoch] | None = None
-        self._fits = 0
-        self._began = False
+        self._fits, self._began = 0, False
         self._rows = RunRows(spec, inputs, Permit(spec.train))
         self.seed: Callable[[int], None] = lambda step: None
 
@@ -201,7 +197,7 @@ class Run:
         subtracted from what was fitted where the run is replayed: the others are not read again.
 
         Raises:
-            ProgramError: training has begun.
+            ProgramError: training has begun, or this is another process.
         """
         self._not_begun("fit")
         value = None
@@ -221,6 +217,7 @@ class Run:
         Raises:
             ProgramError: training has begun, or the column is no category.
         """
+        self._not_begun("labels")
         return self.fit(self._rows.labels(handle, column), handle)  # type: ignore[no-any-return]
 
     def evaluate(self, function: Measure, handle: Handle, *, steers: bool = True) -> Any:
@@ -231,6 +228,7 @@ class Run:
         Raises:
             ProgramError: the function changes what is tracked: it learned.
         """
+        self._process.require_for("run.evaluate")
         metrics = self._rows.measured(function, handle, self.tracked)
         self._recorder.evaluated(handle.alias, self.step, metrics, steers=steers)
         return metrics
@@ -250,7 +248,8 @@ class Run:
                 hint="train it for an epoch or more: --dataset NAME --epochs N",
             )
         self._scheduled(handle)
-        if self._began or os.getpid() != self._process:
+        self._process.require_for("run.batches")
+        if self._began:
             raise ProgramError("run.batches was called twice", hint="loop over it once")
         schedule = self._arranged
         self._began = True
@@ -304,6 +303,7 @@ class Run:
             )
 
     def _not_begun(self, what: str) -> None:
+        self._process.require_for(f"run.{what}")
         if self._began:
             raise ProgramError(
                 f"run.{what} was called after training began", hint="call it before run.batches"

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 
 from lineage.integrations.torch.batch_contents import Contents, contents_of, tensors_of
+from lineage.integrations.torch.beside import Beside
 from lineage.integrations.torch.file_order import Names
 from lineage.integrations.torch.record_names import Locate
 from lineage.integrations.torch.tracked_tensor import (
@@ -97,9 +98,11 @@ class Collate:
         run: Observed,
         collate: Callable[[Any], Any],
         locate: Locate,
-        names: Names | None = None,
+        names: Names | None,
+        beside: Beside,
     ) -> None:
-        vars(self).update(_run_id=run.id, _collate=collate, _locate=locate, _names=names)
+        vars(self).update(_run_id=run.id, _collate=collate, _locate=locate)
+        vars(self).update(_names=names, _beside=beside)
         _WATCHED[run.id] = run
 
     def __getattr__(self, attribute: str) -> Any:
@@ -121,7 +124,7 @@ class Collate:
         # A loader's function may use up the list that it is given.
         samples = fetched.samples if fetched.single else [*fetched.samples]
         batch = vars(self)["_collate"](fetched.samples)
-        about = self._about(batch, samples, positions, fetched.single)
+        about = self._and_beside(self._about(batch, samples, positions, fetched.single))
         return (
             _arrive(about, batch) if get_worker_info() is None else BatchWithPositions(about, batch)
         )
@@ -131,6 +134,9 @@ class Collate:
         names: Names | None = vars(self)["_names"]
         if isinstance(given, _Fetched):
             return given
+        if isinstance(given, list) and given and all(isinstance(each, _Fetched) for each in given):
+            found = [name for each in given for name in each.names or ()]
+            return _Fetched(found, [each.samples for each in given], single=False)
         if names is not None:
             return _Fetched(names([], given), given, single=False)
         if isinstance(given, _NamedSamples) and given.is_as_fetched():
@@ -143,6 +149,17 @@ class Collate:
             return np.full(1 if fetched.single else len(fetched.samples), MISSING, np.int64)
         positions: Positions = vars(self)["_locate"](fetched.names)
         return positions
+
+    def _and_beside(self, about: About) -> About:
+        """Add what else was read, of which nobody knows what became of it."""
+        names, kept = vars(self)["_beside"].take()
+        about = about._replace(lost=about.lost or kept)
+        if not names:
+            return about
+        others = np.setdiff1d(vars(self)["_locate"](names), about.positions)
+        if not others.size:
+            return about
+        return about._replace(positions=np.append(about.positions, others), partial=True)
 
     def _about(self, batch: Any, samples: Any, positions: Positions, single: bool) -> About:
         count = len(positions) if single else len(samples)
@@ -185,10 +202,16 @@ class _NamedSamples(list[Any]):
 
 
 class _Wrapped:
-    """A dataset in another's place; attributes are the wrapped one's, read and written."""
+    """A dataset in another's place; attributes are the wrapped one's, read and written.
 
-    def __init__(self, dataset: Any, names: Names, whole: bool) -> None:
-        vars(self).update(_wrapped=dataset, _names=names, _whole=whole)
+    ``by_sample`` if its samples say themselves whose they are, wherever they are collated.
+    """
+
+    def __init__(
+        self, dataset: Any, names: Names, beside: Beside, *, whole: bool, by_sample: bool = False
+    ) -> None:
+        vars(self).update(_wrapped=dataset, _names=names, _beside=beside)
+        vars(self).update(_whole=whole, _by_sample=by_sample)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__") or "_wrapped" not in vars(self):
@@ -204,11 +227,12 @@ class _Wrapped:
 
 def shown(dataset: Any) -> Any:
     """Return a dataset of a tracked loader as anybody may read it: it gives samples alone."""
-    if isinstance(dataset, Stream):
-        return vars(dataset)["_wrapped"]
-    if isinstance(dataset, Items) and vars(dataset)["_whole"]:
-        return Items(vars(dataset)["_wrapped"], vars(dataset)["_names"], whole=False)
-    return dataset
+    if not isinstance(dataset, _Wrapped):
+        return dataset
+    own = vars(dataset)
+    if own["_by_sample"] or isinstance(dataset, Stream):
+        return own["_wrapped"]
+    return Items(own["_wrapped"], own["_names"], Beside(), whole=False)
 
 
 class Items(_Wrapped, Dataset[Any]):
@@ -220,6 +244,7 @@ class Items(_Wrapped, Dataset[Any]):
     def __getitem__(self, index: Any) -> Any:
         sample = self._wrapped[index]
         if not self._whole:
+            self._beside.read(self._names([index], [sample]))
             return sample
         indexes = index if isinstance(index, list) else [index]
         return _Fetched(self._names(indexes, [sample]), sample, single=True)
@@ -227,8 +252,9 @@ class Items(_Wrapped, Dataset[Any]):
     def __getitems__(self, indexes: Sequence[Any]) -> "_NamedSamples | _Fetched":
         wrapped = self._wrapped  # looking an attribute up takes long in a class that hands them on
         together = getattr(wrapped, "__getitems__", None)
-        # A dataset may use up the list that it is given.
-        samples = together([*indexes]) if together else [wrapped[index] for index in indexes]
+        with self._beside.fetching(wrapped):
+            # A dataset may use up the list that it is given.
+            samples = together([*indexes]) if together else [wrapped[index] for index in indexes]
         names = self._names(indexes, samples)
         if type(samples) is list:
             return _NamedSamples(names, samples)
@@ -236,10 +262,15 @@ class Items(_Wrapped, Dataset[Any]):
 
 
 class Stream(_Wrapped, IterableDataset[_Fetched]):
-    """An iterable dataset whose samples, each of which is a batch, come with what names them."""
+    """An iterable dataset whose samples come with what names their records."""
 
     def __iter__(self) -> Iterator[_Fetched]:
-        for sample in self._wrapped:
+        samples = iter(self._wrapped)
+        while True:
+            with self._beside.fetching(self._wrapped):
+                sample = next(samples, self)
+            if sample is self:
+                return
             yield _Fetched(self._names([], [sample]), sample, single=True)
 
 

@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from lineage.errors import ProgramError, UnattributedReadError
 from lineage.integrations.torch.tracked_loader import changed
 from lineage.training.batch import Handle
 from lineage.training.reading import Loading
 from lineage.training.run import Run
+from storage.errors import ExpungeError
 
 
 class Rows(Dataset[dict[str, Any]]):
@@ -100,10 +101,7 @@ def _loads(run: Run, handle: Handle, loader: DataLoader[Any]) -> Iterator[Any]:
         for _ in run.batches(handle):
             load = next(loads)
             if load.fault:
-                raise ProgramError(
-                    load.fault,
-                    hint="item i of the loader's dataset must read row i of lineage's Rows",
-                )
+                raise ProgramError(load.fault, hint=load.hint)
             # What loading drew from the generators depends on who loaded.
             run.seed(run.step)
             yield load.batch
@@ -135,6 +133,7 @@ class _Loaded(NamedTuple):
 
     batch: Any
     fault: str = ""
+    hint: str = "item i of the loader's dataset must read row i of lineage's Rows"
 
 
 class _Due(Dataset[Any]):
@@ -151,8 +150,11 @@ class _Due(Dataset[Any]):
         for row in rows.tolist():
             with self._loading.permit.item(row) as item:
                 # The item keeps what was refused, also where the dataset catches the error.
-                with suppress(UnattributedReadError):
-                    items.append(self._dataset[row])
+                try:
+                    with suppress(UnattributedReadError):
+                        items.append(self._dataset[row])
+                except ExpungeError as error:
+                    return _in_its_place(error)
                 if fault := item.check():
                     return _Loaded(None, fault)
         return items
@@ -165,4 +167,20 @@ class _Checked:
         self._collate = collate
 
     def __call__(self, items: "list[Any] | _Loaded") -> _Loaded:
-        return items if isinstance(items, _Loaded) else _Loaded(self._collate(items))
+        if isinstance(items, _Loaded):
+            return items
+        try:
+            return _Loaded(self._collate(items))
+        except ExpungeError as error:
+            return _in_its_place(error)
+
+
+def _in_its_place(error: ExpungeError) -> _Loaded:
+    """Return what a worker process hands on instead of an error, which would be a traceback there.
+
+    Raises:
+        ExpungeError: the error itself, in the process that trains.
+    """
+    if get_worker_info() is None:
+        raise error
+    return _Loaded(None, error.message, error.hint)

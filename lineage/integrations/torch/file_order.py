@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from lineage.data.version import Version
 from lineage.errors import ProgramError
+from lineage.integrations.torch.beside import Beside
 from storage import manifests
 from storage.intake import ColumnKind
 
@@ -179,19 +180,27 @@ def _items(dataset: Any, rows: Sequence[int], *, together: bool) -> Sequence[Any
     """Return some items of a dataset, each fetched alone, as a loader would fetch it.
 
     Raises:
-        ProgramError: they cannot be fetched by their number.
+        ProgramError: they cannot be fetched by their number, or the dataset changes as they are.
     """
-    several = getattr(dataset, "__getitems__", None)
+    several, beside = getattr(dataset, "__getitems__", None), Beside()
     try:
-        with _randomness_kept(dataset):
+        with _randomness_kept(dataset), beside.fetching(dataset):
             if several is not None:
-                return [several([row])[0] for row in rows]
-            return [dataset[[row] if together else row] for row in rows]
+                items = [several([row])[0] for row in rows]
+            else:
+                items = [dataset[[row] if together else row] for row in rows]
     except (LookupError, NotImplementedError, TypeError) as error:
         raise ProgramError(
             "the items of the loader's dataset cannot be fetched one by one to compare them",
             hint=_HINT,
         ) from error
+    if beside.has_kept:
+        raise ProgramError(
+            "the loader's dataset changes a tensor of its own where an item is read, so looking at "
+            "items changes what it gives",
+            hint="make a new dataset, and name the record of a sample: watch(loader, record='id')",
+        )
+    return items
 
 
 def _is_in(name: str, items: Sequence[Any]) -> bool:

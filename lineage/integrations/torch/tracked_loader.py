@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lineage.errors import ProgramError
 from lineage.integrations.torch.batch_with_positions import Collate, Items, Stream, shown
+from lineage.integrations.torch.beside import Beside
 from lineage.integrations.torch.record_names import Order, Record, naming
 from lineage.integrations.torch.tracked_tensor import batches_in
 from lineage.training.events import Handed
@@ -50,13 +51,13 @@ def tracked(
     _refuse_begun(loader)
     names, locate, by_sample = naming(loader, run, record, order)
     whole = loader.batch_size is None and loader.batch_sampler is None
-    if by_sample and not whole:
-        return changed(loader, collate_fn=Collate(run, loader.collate_fn, locate, names))
+    by_sample = by_sample and not whole
+    told, beside = names if by_sample else None, Beside()
     wrapped = Stream if isinstance(loader.dataset, IterableDataset) else Items
     return changed(
         loader,
-        dataset=wrapped(loader.dataset, names, whole),
-        collate_fn=Collate(run, loader.collate_fn, locate),
+        dataset=wrapped(loader.dataset, names, beside, whole=whole, by_sample=by_sample),
+        collate_fn=Collate(run, loader.collate_fn, locate, told, beside),
     )
 
 

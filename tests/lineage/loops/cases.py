@@ -11,7 +11,7 @@ from tests.lineage.loops.harness import By, try_loop
 from tests.lineage.loops.shape import Shape
 from tests.lineage.loops.watchers import LineageWatcher
 
-NAMING = {"loaders", "containers", "streams", "subclasses", "libraries", "datasets"}
+NAMING = {"loaders", "containers", "streams", "subclasses", "libraries", "datasets", "remembering"}
 """Themes where it matters how records are named. In the others, and with workers, which are slow,
 shapes take turns: every other one by row."""
 
