@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lineage.data.fences import forgotten
 from lineage.data.version import Version, open_version
+from lineage.provenance.gone import is_gone
 from lineage.provenance.history import History, Lap, history
 from lineage.schedule import RecordedSchedule, Schedule
 from lineage.store import Store
@@ -46,8 +47,9 @@ class BatchDetail(BaseModel):
     with them which of a segment's steps were theirs: ``erased`` may be None, and their visits in
     the whole segment ``erased_of_segment``, where even this can be told. ``records`` are in the
     order of training if ``ordered``, otherwise by position. Where the batch is an upper ``bound``,
-    its update may have learned from fewer. It is ``complete`` unless the run was given records
-    nobody knows.
+    its update may have learned from fewer. Of a run that is ``gone`` every checkpoint is purged.
+    The batch is ``complete`` unless the run was given records nobody knows, or nobody can tell how
+    many are erased.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +67,7 @@ class BatchDetail(BaseModel):
     erased_of_segment: int | None
     ordered: bool
     bound: bool
+    gone: bool
     complete: bool
     records: tuple[BatchRecord, ...]
 
@@ -114,6 +117,7 @@ def batch_at(store: Store, run_id: str, step: int) -> BatchDetail:
         drawn = _scheduled(run, schedule, version, step, lap)
     with store.catalogue.read() as session:
         barred = np.asarray(forgotten(session, version.dataset.id).to_array(), np.int64)
+        gone = is_gone(session, run_id)
     shown = ~np.isin(drawn.positions, barred)
     positions = drawn.positions[shown]
     names = manifests.read_ids(store.objects, version.chunks, positions)
@@ -131,7 +135,8 @@ def batch_at(store: Store, run_id: str, step: int) -> BatchDetail:
         erased_of_segment=drawn.erased_of_segment,
         ordered=ordered,
         bound=recorded is not None and step in bounds_of(recorded),
-        complete=recorded is None or not recorded.unknown,
+        gone=gone,
+        complete=drawn.erased is not None and (recorded is None or not recorded.unknown),
         records=tuple(
             BatchRecord(position=position, id=name, applied=applied)
             for position, name, applied in zip(

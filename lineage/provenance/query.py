@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.identity import Erased, Identified, identify
 from lineage.provenance.exposure import Exposure, incomplete_runs
+from lineage.provenance.gone import gone_runs
 from lineage.provenance.graph import graph, influence
 from lineage.provenance.model import EdgeKind, Node, NodeKind, kind_of
 from lineage.provenance.reach import NOW, Moment, Reach
@@ -54,8 +55,10 @@ class ModelSeen(_Answer):
 class WhoSaw(_Answer):
     """The answer to who saw some records; ``path`` is one shortest way that shows it.
 
-    ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them. The
-    answer is ``complete`` unless ``incomplete`` names runs that were given records nobody knows.
+    ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them.
+    ``incomplete`` names runs that were given records nobody knows, and ``gone`` those that were
+    given rows of these records which are erased since: in which steps nobody can tell. The answer
+    is ``complete`` if both are empty.
     ``bounds`` are those of the steps that are upper bounds: of the records named for such a step,
     its update may have learned from fewer. ``measured`` and ``chosen`` tell what may have steered a
     choice, and taint nothing.
@@ -78,6 +81,7 @@ class WhoSaw(_Answer):
     measured: tuple[Measured, ...]
     chosen: tuple[Chosen, ...]
     incomplete: tuple[str, ...]
+    gone: tuple[str, ...]
     complete: bool
 
 
@@ -129,8 +133,9 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
     with store.catalogue.read() as session:
         purged = _purged(session, checkpoints)
         incomplete = incomplete_runs(session, affected.everything, moment.run)
+        gone = gone_runs(store, session, affected.everything, moment)
         return WhoSaw(
-            state="trained" if came.nodes else "not-trained",
+            state="trained" if came.nodes or gone else "not-trained",
             kind=kind,
             asked=asked,
             erased=Counter(each.request_id for each in found.erased.values()),
@@ -147,7 +152,8 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             measured=measured(session, affected.everything, moment),
             chosen=chosen(session, affected.everything, models),
             incomplete=incomplete,
-            complete=not incomplete,
+            gone=gone,
+            complete=not incomplete and not gone,
         )
 
 

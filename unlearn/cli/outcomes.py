@@ -33,8 +33,8 @@ class Entered(_Answer):
 class ImpactAnswer(_Answer):
     """Everything that descends from some records, whether it still exists or not.
 
-    ``asked``, ``erased``, ``measured``, ``chosen``, ``incomplete`` and ``complete`` are those of
-    ``WhoSaw``.
+    ``asked``, ``erased``, ``measured``, ``chosen``, ``incomplete``, ``gone`` and ``complete`` are
+    those of ``WhoSaw``.
     """
 
     state: Literal["trained", "not-trained"]
@@ -51,6 +51,7 @@ class ImpactAnswer(_Answer):
     measured: tuple[Measured, ...]
     chosen: tuple[Chosen, ...]
     incomplete: tuple[str, ...]
+    gone: tuple[str, ...]
     complete: bool
 
     @property
@@ -73,10 +74,11 @@ class ImpactAnswer(_Answer):
         found: Impact,
         selection: Selection,
         incomplete: tuple[str, ...],
+        gone: tuple[str, ...],
     ) -> Self:
         """An impact, in the order of ids."""
         return cls(
-            state="trained" if found.exposures or found.segments else "not-trained",
+            state="trained" if found.exposures or found.segments or gone else "not-trained",
             kind=kind,
             asked=asked,
             erased=Counter(each.request_id for each in whose.erased.values()),
@@ -93,7 +95,8 @@ class ImpactAnswer(_Answer):
             measured=selection.measured,
             chosen=selection.chosen,
             incomplete=incomplete,
-            complete=not incomplete,
+            gone=gone,
+            complete=not incomplete and not gone,
         )
 
 

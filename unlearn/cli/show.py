@@ -73,6 +73,7 @@ def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
     """Show everything that descends from subjects or records: the affected subgraph."""
     from lineage.data.identity import identify
     from lineage.provenance.exposure import incomplete_runs
+    from lineage.provenance.gone import gone_runs
     from lineage.provenance.graph import graph
     from lineage.provenance.query import ErasedAnswer
     from lineage.provenance.render import selection
@@ -90,12 +91,14 @@ def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
         with store.catalogue.read() as session:
             everything = found.closure.everything
             incomplete = incomplete_runs(session, everything, moment.run)
+            gone = gone_runs(store, session, everything, moment)
             steered = Selection(
                 measured=measured(session, everything, moment),
                 chosen=chosen(session, everything, found.versions),
             )
             view = None if form is None else graph(session)
-    answer = ImpactAnswer.of(whom.kind, len(set(whom.ids)), whose, found, steered, incomplete)
+    asked = len(set(whom.ids))
+    answer = ImpactAnswer.of(whom.kind, asked, whose, found, steered, incomplete, gone)
     if view is None or form is None:
         call.out.one(answer)
     else:
