@@ -1,5 +1,8 @@
 """Thinning a run: evict the checkpoints that save the least, and keep what forgetting needs."""
 
+from collections.abc import Collection
+from itertools import pairwise
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
@@ -136,10 +139,22 @@ def _reasons(session: Session, run: Exposed, rows: list[tables.Checkpoint]) -> d
                 reasons.setdefault(checkpoint, f"{use} {user}")
     for checkpoint in kept_under_hold(session) & own:
         reasons.setdefault(checkpoint, "held")
-    first = run.checkpoints[run.own]
-    if first.id in own and first.step <= run.records.firsts.max(initial=0):
-        reasons.setdefault(first.id, "the first: a probe may begin with it")
+    for checkpoint, reason in _of_probe(run, own).items():
+        reasons.setdefault(checkpoint, reason)
     return reasons
+
+
+def _of_probe(run: Exposed, present: Collection[str]) -> dict[str, str]:
+    """The two ends of the earliest segment that a probe may execute again, if any is left.
+
+    It goes on from a checkpoint of the run, has visits, and is clean of a record that comes later.
+    """
+    last, done = run.records.firsts.max(initial=0), run.records.done
+    for begin, end in pairwise(run.checkpoints[run.own :]):
+        there = begin.id in present and end.id in present
+        if there and end.step <= last and done[begin.step] < done[end.step]:
+            return {begin.id: "a probe may begin with it", end.id: "a probe may end with it"}
+    return {}
 
 
 def _chosen(

@@ -17,6 +17,10 @@ BETWEEN: list[Callable[[], object]] = []
 """What happens at the second batch of the next program that is told to wait for it."""
 
 
+MOVED = 1_000
+"""What `moved` adds to a number."""
+
+
 class Fold:
     """What is trained: two numbers, which depend on the order of everything they were given."""
 
@@ -53,9 +57,9 @@ def train(run: Any) -> None:
 
 
 @lineage.transform("record")
-def doubled(rows: pa.Table) -> pa.Table:
-    """Double each number by itself."""
-    return _renumbered(rows, pc.multiply(rows["number"], 2))
+def moved(rows: pa.Table) -> pa.Table:
+    """Add a thousand to each number."""
+    return _renumbered(rows, pc.add(rows["number"], MOVED))
 
 
 @lineage.transform("group", by="house")

@@ -181,7 +181,7 @@ def test_thinning_keeps_the_best_and_frees_the_rest(store: Any, run: str, worksh
     assert (done.kept, done.evicted) == (4, STEPS - 4)
     steps = [each.step for each in done.checkpoints if each.kept]
     assert kept(store, run) == steps
-    assert steps[0] == 1
+    assert steps[:2] == [1, 2]
     assert steps[-1] == STEPS
     assert max(steps[:-1]) <= exposed(store, run).records.firsts.max()
     assert done.record_visits_after == forecast_run(store, run).record_visits
@@ -202,8 +202,17 @@ def test_a_checkpoint_that_is_clean_for_nobody_goes_though_there_is_room(
 ) -> None:
     done = thin(store, run, keep=100)
     begun = set(exposed(store, run).records.firsts.tolist()) - {0}
-    assert kept(store, run) == sorted({1, *begun, STEPS})
+    assert kept(store, run) == sorted({1, 2, *begun, STEPS})
     assert done.record_visits_after == done.record_visits_before
+
+
+def test_where_the_first_is_gone_the_next_two_in_a_row_stay_for_a_probe(
+    store: Any, run: str
+) -> None:
+    with store.catalogue.write() as session:
+        session.get_one(tables.Checkpoint, at(store, run, 2)).purged_at = store.clock()
+    thin(store, run, keep=3)
+    assert kept(store, run) == [3, 4, STEPS]
 
 
 def test_a_budget_in_bytes_is_kept(store: Any, run: str) -> None:
@@ -219,18 +228,18 @@ def test_what_is_in_use_stays_and_says_why(store: Any, tally: Any, workshop: Any
     hold(store, held, "litigation")
     with store.catalogue.write() as session:
         session.add(tables.Lease(plan_id=_some_plan(session, store), checkpoint_id=leased))
-    with pytest.raises(PlanError, match=r"5 checkpoints of run .* must stay") as refused:
+    with pytest.raises(PlanError, match=r"6 checkpoints of run .* must stay") as refused:
         thin(store, run, keep=4)
-    assert refused.value.hint == "--keep 5"
-    done = thin(store, run, keep=6)
+    assert refused.value.hint == "--keep 6"
+    done = thin(store, run, keep=7)
     reasons = {each.step: each.kept for each in done.checkpoints if each.kept}
     tuned = next(r.id for r in workshop.rows_of(store, tables.Run) if r.start_id == start)
     assert reasons[20] == f"the start of {tuned}"
     assert reasons[22] == "held"
     assert reasons[24].startswith("leased by plan-")
     assert reasons[STEPS] == "the newest"
-    assert reasons[1] == "the first: a probe may begin with it"
-    assert len(reasons) == 6
+    assert (reasons[1], reasons[2]) == ("a probe may begin with it", "a probe may end with it")
+    assert len(reasons) == 7
 
 
 def _some_plan(session: Any, store: Any) -> str:
@@ -260,16 +269,15 @@ def test_after_thinning_a_plan_equals_its_twin(
     store: Any, tally: Any, run: str, twin_here: None
 ) -> None:
     """A record that is first seen late begins at a checkpoint that was kept."""
-    thin(store, run, keep=3)
-    second = kept(store, run)[1]
-    request = asked(store, "record", first_seen_from(tally, second))
+    thin(store, run, keep=4)
+    third = kept(store, run)[2]
+    request = asked(store, "record", first_seen_from(tally, third))
     plan_id, plan = make_plan(store, [request])
     (replay,) = [task.work for task in plan.tasks if task.work.kind == "replay"]
-    assert (replay.restart, replay.restart_step) == (at(store, run, second), second)
+    assert (replay.restart, replay.restart_step) == (at(store, run, third), third)
+    assert [task.id for task in plan.tasks if task.work.kind == "probe"] == ["probe-1"]
     results = apply(store, plan_id)
-    # No two checkpoints in a row are left, so no segment is that went on from one of them.
-    assert not any(task.work.kind == "probe" for task in plan.tasks)
-    assert results["check"]["claim"]["claim"] == "exact-by-provenance"
+    assert results["check"]["claim"]["claim"] == "exact-reproducible"
     found = verify_plan(store, plan_id, twin=True)
     assert (found.verdict, found.statement.claim) == ("passed", "replay-verified")
     assert found.model_digest == found.twin_digest

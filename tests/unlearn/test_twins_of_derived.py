@@ -17,7 +17,7 @@ from unlearn.plan.stored import decoded
 PEOPLE, ROWS = 8, 64
 TWIN = unlearn.Options(twin=True)
 TRANSFORMS = {
-    "record": folding.doubled,
+    "record": folding.moved,
     "group": folding.shared,
     "model": folding.labelled,
 }
