@@ -49,19 +49,20 @@ class Kept:
 class Search:
     """Finds what values keep: in containers, and in objects of classes that are the program's.
 
-    ``own`` says whether a class is. With ``values``, plain ones such as numbers are state too.
-    ``passed`` are the ids of objects that were looked at, and of those that are not looked into.
+    ``own`` says whether a class is. With a kind for ``values``, plain ones such as numbers are
+    state too, and have that kind. ``passed`` are the ids of objects that were looked at, and of
+    those that are not looked into.
     """
 
     own: Callable[[type], bool]
-    values: bool
+    values: str | None
     passed: set[int]
 
     def within(self, name: str, value: object, depth: int = 0) -> Iterator[Kept]:
         """Find what a value of this name keeps."""
         if isinstance(value, _VALUES):
-            if self.values:
-                yield Kept(name, type(value).__name__, value)
+            if self.values is not None:
+                yield Kept(name, self.values, value)
             return
         if id(value) in self.passed or depth > _DEEPEST:
             return

@@ -80,14 +80,14 @@ class UntrackedSearch:
         for name, thing in self._tracked.items():
             yield _Place("tracked", name), left_out(name, thing)
         for frame in _frames(self._files):
-            search = Search(own, values=False, passed=passed)
+            search = Search(own, values=None, passed=passed)
             for name, value in _locals(frame).items():
                 if value is not None and not isinstance(value, (bool, int, float, str)):
                     place = _Place((id(frame), frame.f_code), name, is_local=True)
                     yield place, [*search.within(name, value)]
         for module_name, module in modules.items():
-            search = Search(own, values=True, passed=passed)
             for name, value in list(vars(module).items()):
+                search = Search(own, values=type(value).__name__, passed=passed)
                 if not name.startswith("__"):
                     full = f"{_stem(module)}.{name}"
                     yield _Place(module_name, name), [*search.within(full, value)]

@@ -95,10 +95,10 @@ def trains(tmp_path: Path) -> Trains:
         ("draws = random.Random(0)", "draws.random()", "draws (Random)"),
         ("holder = [random.Random(0)]", "holder[0].random()", "holder (Random)"),
         ("", "COUNT += 1", "keeper.COUNT (int)"),
-        ("", "TABLE['a'] += 1", "keeper.TABLE (int)"),
-        ("", "MEMORY.append('x')", "keeper.MEMORY (str)"),
+        ("", "TABLE['a'] += 1", "keeper.TABLE (dict)"),
+        ("", "MEMORY.append('x')", "keeper.MEMORY (list)"),
         ("", "NOISE.random()", "keeper.NOISE (Generator)"),
-        ("MEMORY = [0] * 20_000", "MEMORY.append(0)", "keeper.MEMORY (int)"),
+        ("MEMORY = [0] * 20_000", "MEMORY.append(0)", "keeper.MEMORY (list)"),
     ],
 )
 def test_what_changes_and_is_not_tracked_is_named(

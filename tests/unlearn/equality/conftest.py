@@ -69,7 +69,7 @@ def trained(
                     kept = {
                         name for row in rows_of(store, tables.Run) for name in row.untracked or ()
                     }
-                    noted = {"interrupted.EXECUTED (int)"} if "interrupted" in ref else set()
+                    noted = {"interrupted.EXECUTED (list)"} if "interrupted" in ref else set()
                     assert kept == noted
             place, version = originals[key]
             opened.callback(shutil.rmtree, shutil.copytree(place, copy))
