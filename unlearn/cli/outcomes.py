@@ -280,7 +280,7 @@ class Cancelled(_Answer):
     """A request or plan that was cancelled.
 
     The rows of a withdrawn request come back by themselves, but for the datasets to ``derive``
-    again.
+    again, in this order.
     """
 
     id: str

@@ -106,6 +106,7 @@ def cancel(call: Call, identifier: str) -> None:
     from unlearn.cli.outcomes import Cancelled
     from unlearn.dispatch.cancel import cancel_plan
     from unlearn.request.lifecycle import cancel as cancel_request
+    from unlearn.request.restoring import commands
 
     with call.open() as store:
         derive: tuple[str, ...] = ()
@@ -114,7 +115,9 @@ def cancel(call: Call, identifier: str) -> None:
         else:
             derive = cancel_request(store, identifier)
         call.out.one(Cancelled(id=identifier, derive=derive))
-    call.then("status")
+        again = commands(store, derive)
+    for command in again or ("status",):
+        call.then(command)
 
 
 @click.command(cls=Verb, example="expunge retry plan-0123456789")

@@ -15,8 +15,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from lineage.data.closure import closure
-from lineage.data.dataset import new_version, without
-from lineage.data.fences import fingerprint, forgotten, suppressions
+from lineage.data.dataset import without
+from lineage.data.fences import fingerprint, suppressions
 from lineage.data.identity import (
     Erased,
     Positions,
@@ -25,18 +25,16 @@ from lineage.data.identity import (
     resolve,
     scope_of,
 )
-from lineage.data.mapping import recorded_into
-from lineage.data.part import superseded
-from lineage.data.version import Version, chunks_of
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
-from storage.manifests import dump_bitmap, load_bitmap
+from storage.manifests import dump_bitmap
 from unlearn.errors import RequestError
 from unlearn.request.accepted import Accepted, Receipt
 from unlearn.request.deadline import month_after
-from unlearn.request.reading import batches, open_requests
+from unlearn.request.reading import batches, forget_sets, open_requests
+from unlearn.request.restoring import restore
 
 KINDS = ("subject", "record")
 """What a request may name."""
@@ -88,13 +86,16 @@ def cancel(store: Store, request_id: str) -> tuple[str, ...]:
     """Withdraw a request that no plan has carried out: the fence falls, the rows come back.
 
     Plans made for it and not begun are cancelled with it. Returns the names of the datasets whose
-    rows come back only when they are derived again. Replays that other plans carried out meanwhile
-    stay without the rows, as these plans say.
+    rows come back only when they are derived again, in the order to do so. Replays that other plans
+    carried out meanwhile stay without the rows, as these plans say.
 
     Raises:
         NotFoundError: there is no such request.
         RequestError: it is done, cancelled, or being carried out.
     """
+    with store.catalogue.read() as session:
+        rows = forget_sets(session, [request_id])
+    stale = closure(store, rows).stale
     with store.catalogue.write() as session:
         open_requests(session, [request_id])
         request = session.get_one(tables.Request, request_id)
@@ -119,10 +120,9 @@ def cancel(store: Store, request_id: str) -> tuple[str, ...]:
         for fence in session.scalars(fences):
             fence.lifted_at = store.clock()
         session.flush()
-        lifted = select(tables.ForgetSet).where(tables.ForgetSet.request_id == request_id)
-        left = [_restore(session, store, each) for each in session.scalars(lifted).all()]
+        derive = restore(session, store, request_id, stale)
         ledger.commit(session, "request", request.id, {"state": "cancelled"}, store.clock())
-    return tuple(sorted(name for name in left if name is not None))
+    return derive
 
 
 def _ready_plans(request_id: str) -> Select[tables.Plan]:
@@ -309,30 +309,3 @@ def _raise_fence(
             created_at=store.clock(),
         )
     )
-
-
-def _restore(session: Session, store: Store, lifted: tables.ForgetSet) -> str | None:
-    """Take rows back into the head; what is made of others with them is for ``derive`` to say.
-
-    Then the name of the dataset is returned.
-    """
-    dataset = session.get_one(tables.Dataset, lifted.dataset_id)
-    into = recorded_into(session, dataset.id)
-    if any(made.scope != "record" or made.models for made in into):
-        return dataset.name
-    head = session.get_one(tables.DatasetVersion, dataset.head_id)
-    back = load_bitmap(lifted.positions) - forgotten(session, dataset.id)
-    back -= superseded(
-        Version(store, head, dataset, chunks_of(session, dataset.id, head.rows)), back
-    )
-    dataset.head_id = new_version(
-        session,
-        store,
-        dataset.id,
-        head.rows,
-        load_bitmap(head.deleted) - back,
-        head.root,
-        head.id,
-        f"cancel {lifted.request_id}",
-    ).id
-    return None
