@@ -180,8 +180,12 @@ def test_every_byte_of_a_secret_counts(lived: Path) -> None:
         whole = key.read_bytes()
         for place in range(len(whole)):
             key.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            with Store.open(lived) as store, pytest.raises(StorageError, match=key.name):
-                store.keys.get(key.name)
+            with Store.open(lived) as store:
+                with store.catalogue.read() as session:  # what doctor says of keys
+                    (said,) = store.keys.problems(session)
+                assert f"{key.name!r} is damaged" in said
+                with pytest.raises(StorageError, match=key.name):
+                    store.keys.get(key.name)
         for damaged in (b"", whole[:-1], whole + b"\0"):
             key.write_bytes(damaged)
             with Store.open(lived) as store, pytest.raises(StorageError, match=key.name):
