@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from lineage.data.absent import absent, requests
 from lineage.data.closure import Closure
-from lineage.data.identity import union
+from lineage.data.identity import Positions, union
 from lineage.data.mapping import maker_among, read_mapping, recorded
 from lineage.data.retained import executions, live, remade
 from lineage.data.version import open_version
@@ -46,7 +46,7 @@ def renewed(store: Store, found: Closure) -> list[str]:
 
 def _renewed_versions(store: Store, session: Session, found: Closure) -> dict[str, Places]:
     """The versions runs were given that lack rows they would have, and where those may be."""
-    transforms = recorded(session)
+    transforms, named = recorded(session), requests(session)
     versions = {}
     for version_id in session.scalars(select(tables.RunInput.version_id).distinct()):
         version = session.get_one(tables.DatasetVersion, version_id)
@@ -54,7 +54,7 @@ def _renewed_versions(store: Store, session: Session, found: Closure) -> dict[st
         if made is None or made.id not in found.stale:
             continue
         taught = _taught(session, version, transforms, found)
-        if taught or _lacks(store, session, version, found):
+        if taught or _lacks(store, session, version, found, named):
             places = _places(store, session, version, transforms, found)
             if places is None or len(places):
                 versions[version_id] = places
@@ -77,12 +77,18 @@ def _taught(
     )
 
 
-def _lacks(store: Store, session: Session, version: tables.DatasetVersion, found: Closure) -> bool:
+def _lacks(
+    store: Store,
+    session: Session,
+    version: tables.DatasetVersion,
+    found: Closure,
+    named: Sequence[Positions],
+) -> bool:
     """Whether rows would be there that are not; so it is where nobody knows yet.
 
     A version that was made without others, too, is compared with what it would be without them.
     """
-    gone = union(found.forgotten, absent(session, version, requests(session)))
+    gone = union(found.forgotten, absent(session, version, named))
     try:
         return bool(remade(session, store, version, gone) - live(version))
     except TransformError:
