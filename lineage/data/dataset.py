@@ -16,7 +16,7 @@ from lineage.data.mapping import recorded_into
 from lineage.data.part import Draft, drafted, salt_name, same_records
 from lineage.data.version import Version, chunks_of, open_version
 from lineage.errors import DatasetError
-from lineage.names import near
+from lineage.names import check_new, near
 from lineage.store import Store
 from storage import ledger, manifests
 from storage.catalogue import tables
@@ -58,6 +58,7 @@ def add(
                 hint="add to the dataset it is made from, and derive again",
             )
     if dataset is None:
+        check_new(name, "dataset")
         intake = inspect(
             path,
             id_columns=id_columns,

@@ -47,6 +47,7 @@ from lineage.data.retained import (
 )
 from lineage.data.version import Version, open_version
 from lineage.errors import DatasetError, TransformError
+from lineage.names import check_said
 from lineage.source import load
 from lineage.store import Store
 from storage import ledger
@@ -220,6 +221,7 @@ def _output(
     """The dataset to write to, or a new one; refused where its rows are something else's."""
     found = session.scalar(select(tables.Dataset).where(tables.Dataset.name == name))
     if found is None:
+        check_said(name, "the name of the dataset")
         return tables.Dataset(
             id=new_id("ds"),
             name=name,

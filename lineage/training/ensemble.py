@@ -104,10 +104,10 @@ def prepare(
     Raises:
         NotFoundError: there is no such dataset, or no such checkpoint or model to begin with.
         CheckpointError: the checkpoint to start from, or that of a model it is given, was purged.
+        RunError: the checkpoint to start from does not hold what is to be restored.
         PlacementError, ScheduleError, FencedError: as `train`.
     """
-    if recipe.start is not None:
-        load(store, recipe.start)
+    _check_start(store, recipe)
     given = {alias: _members(store, name) for alias, name in (recipe.given or {}).items()}
     inputs = {alias: head(store, name) for alias, name in datasets.items()}
     alias = next(iter(inputs), None) if recipe.epochs else None
@@ -175,6 +175,23 @@ def resume(store: Store, training_id: str) -> tables.ModelVersion:
     for run_id in left:
         execute(store, run_id)
     return publish_training(store, training_id)
+
+
+def _check_start(store: Store, recipe: Recipe) -> None:
+    """Make sure that a fine-tune begins with what it is said to begin with."""
+    if recipe.start is None:
+        if recipe.restore not in ((), Recipe().restore):
+            raise RunError(
+                f"there is no checkpoint to restore {recipe.restore[0]!r} from",
+                hint="name one with --from CHECKPOINT, or leave --restore out",
+            )
+        return
+    held = load(store, recipe.start)
+    if missing := [name for name in recipe.restore if name not in held]:
+        raise RunError(
+            f"checkpoint {recipe.start} holds no {missing[0]!r}",
+            hint=f"it holds {', '.join(sorted(held))}: name what to begin with by --restore",
+        )
 
 
 def _members(store: Store, name: str) -> Members:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.given import Members
+from lineage.names import check_new
 from lineage.source import Source
 from lineage.store import Store
 from lineage.training import recording as recordings
@@ -106,9 +107,14 @@ def record_program(session: Session, store: Store, source: Source) -> str:
 
 
 def named_model(session: Session, store: Store, name: str) -> tables.Model:
-    """The model of this name, made now if there is none."""
+    """The model of this name, made now if there is none.
+
+    Raises:
+        InvalidInputError: a new one cannot have this name.
+    """
     model = session.scalar(select(tables.Model).where(tables.Model.name == name))
     if model is None:
+        check_new(name, "model")
         model = tables.Model(id=new_id("model"), name=name, created_at=store.clock())
         session.add(model)
         session.flush()

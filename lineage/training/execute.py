@@ -132,6 +132,7 @@ def execute_in(
             with executing(row.id), program.calling():
                 program(run)
                 if spec.train is None:
+                    _check_filled(run, spec)
                     run.finish(time.perf_counter() - began)
     if run.step < run.end:
         raise ProgramError(
@@ -247,6 +248,15 @@ def pinned_program(store: Store, program_id: str, *, allow_changed: bool = False
     return program
 
 
+def _check_filled(run: Run, spec: RunSpec) -> None:
+    """Make sure that a program tracks all that a fine-tune is to begin with."""
+    if missing := [name for name in spec.restore if name not in run.tracked]:
+        raise ProgramError(
+            f"the program tracks no {missing[0]!r}, so a fine-tune cannot begin with it",
+            hint=f"it tracks {', '.join(sorted(run.tracked))}: name what it is to begin with",
+        )
+
+
 def open_inputs(store: Store, run_id: str) -> dict[str, Version]:
     """The dataset versions a run was given, by alias."""
     with store.catalogue.read() as session:
@@ -294,6 +304,7 @@ def _seed_by_step(
     def seed(step: int) -> None:
         nonlocal sow
         if sow is None:
+            _check_filled(run, spec)
             if search is not None:
                 search.begin(run.tracked)
             sow = seeder(

@@ -6,7 +6,7 @@ Every change has its commitment, written in the same transaction.
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.names import near
+from lineage.names import check_new, check_said, near
 from lineage.store import Store
 from lineage.training.model import find_version
 from storage import ledger
@@ -27,7 +27,9 @@ def promote(store: Store, version: str, alias: str) -> tables.ModelVersion:
     Raises:
         NotFoundError: there is no such version.
         RefusedError: it was purged.
+        InvalidInputError: nothing can have this alias.
     """
+    check_new(alias, "alias")
     with store.catalogue.write() as session:
         found = _usable(store, version)  # under the lock: a purge may be marking it
         session.merge(
@@ -49,7 +51,9 @@ def publish(store: Store, version: str, recipient: str) -> tables.Publication:
     Raises:
         NotFoundError: there is no such version.
         RefusedError: it was purged.
+        InvalidInputError: the recipient is blank.
     """
+    check_said(recipient, "the recipient")
     with store.catalogue.write() as session:
         found = _usable(store, version)  # under the lock: a purge may be marking it
         publication = tables.Publication(
@@ -119,7 +123,9 @@ def hold(store: Store, artefact_id: str, reason: str) -> tables.Hold:
     Raises:
         NotFoundError: there is no such artefact.
         RefusedError: it was purged, or is of a kind that purge never destroys.
+        InvalidInputError: the reason is blank.
     """
+    check_said(reason, "the reason of the hold")
     with store.catalogue.write() as session:
         _require_kept(session, artefact_id)
         held = tables.Hold(

@@ -116,7 +116,28 @@ def _common_options() -> list[click.Option]:
     ]
 
 
-class Verb(click.Command):
+class _Strict(click.Command):
+    """A command that loses no value: what is taken once may not be given twice."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words of the command.
+
+        Raises:
+            UsageError: an option that has one value is given several times.
+        """
+        if args:
+            _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+            for option in given:
+                if _has_one_value(option) and given.count(option) > 1:
+                    raise click.UsageError(f"{option.opts[0]} is given more than once", ctx)
+        return super().parse_args(ctx, args)
+
+
+def _has_one_value(option: click.Parameter) -> bool:
+    return isinstance(option, click.Option) and not (option.multiple or option.is_flag)
+
+
+class Verb(_Strict):
     """A command with one example, which its help shows."""
 
     def __init__(self, *arguments: Any, example: str, **settings: Any) -> None:
@@ -134,7 +155,7 @@ class Verb(click.Command):
         _write_example(formatter, self.example)
 
 
-class Noun(click.Group):
+class Noun(_Strict, click.Group):
     """A group of verbs about one kind of thing, in the order in which they were declared."""
 
     command_class = Verb

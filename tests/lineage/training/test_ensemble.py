@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from lineage.data.dataset import head
-from lineage.errors import FencedError, PlacementError, RunError
+from lineage.errors import FencedError, PlacementError, ProgramError, RunError
 from lineage.schedule import shards_of
 from lineage.training.aggregation import Aggregation, model_digest
 from lineage.training.ensemble import Recipe, prepare, resume, train
+from lineage.training.run import Run
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
@@ -144,6 +145,33 @@ def test_a_fine_tune_begins_at_step_0_with_what_it_was_told_to_restore(
     assert fresh.digest == first.digest != tuned.digest
     unrestored = tally.train(store, "unrestored", shards=1, start=start.id, restore=())
     assert unrestored.digest == first.digest
+
+
+def test_a_fine_tune_that_would_begin_with_nothing_is_refused(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    first = tally.train(store, shards=1)
+    (start,) = members(workshop, store, first.id).values()
+    with pytest.raises(RunError, match=f"{start.id} holds no 'modle'") as refused:
+        tally.prepare(store, "tuned", start=start.id, restore=("modle",))
+    assert refused.value.hint == "it holds model: name what to begin with by --restore"
+    with pytest.raises(RunError, match="no checkpoint to restore 'modle' from"):
+        tally.prepare(store, "tuned", restore=("modle",))
+    assert len(workshop.rows_of(store, tables.Training)) == 1
+
+
+def test_what_a_fine_tune_begins_with_must_be_tracked(
+    store: Any, tally: Any, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally.register(store)
+    first = tally.train(store, shards=1)
+    (start,) = members(workshop, store, first.id).values()
+    track = Run.track
+    monkeypatch.setattr(Run, "track", lambda run, model: track(run, network=model))
+    with pytest.raises(ProgramError, match="tracks no 'model'") as refused:
+        tally.train(store, "tuned", shards=1, start=start.id)
+    assert refused.value.hint == "it tracks network: name what it is to begin with"
 
 
 def test_a_start_that_is_not_there_is_refused_before_anything_is_written(

@@ -144,6 +144,26 @@ def test_a_usage_error_is_on_standard_error_otherwise(words):
     assert "--help" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "twice"),
+    [
+        ("dataset add a a.csv --subject child --subject guardian", "--subject"),
+        ("dataset add a a.csv --text n --id k --text=m", "--text"),
+        ("request add --subjects one.txt --subjects two.txt", "--subjects"),
+        ("--store one --store two status", "--store"),
+    ],
+)
+def test_an_option_with_one_value_is_not_taken_twice(words, twice):
+    answer = CliRunner().invoke(main, words.split())
+    assert answer.exit_code == 2
+    assert f"{twice} is given more than once" in answer.stderr
+
+
+def test_flags_and_lists_may_be_repeated(trained):
+    assert trained("status", "--json", "--json").status == 0
+    assert trained("who-saw", "--subject", "p1", "--subject", "p2").status == 0
+
+
 def test_a_bare_command_is_answered_with_its_help():
     answer = CliRunner().invoke(main, [])
     assert (answer.exit_code, answer.stdout) == (2, "")
