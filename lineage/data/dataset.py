@@ -11,8 +11,10 @@ from pyroaring import BitMap
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.data import fences
 from lineage.data.mapping import recorded_into
+from lineage.data.namesakes import namesakes, tell
 from lineage.data.part import Draft, drafted, salt_name, same_records
 from lineage.data.version import Version, chunks_of, open_version
 from lineage.errors import DatasetError
@@ -41,7 +43,8 @@ def add(
     """Register the rows of a CSV, Parquet or Arrow file as a new part of dataset ``name``.
 
     The first ``add`` of a name fixes columns, id and subject columns and the schedule ``salt``
-    (default: fresh randomness). ``update``: a row whose id is already there replaces it.
+    (default: fresh randomness). ``update``: a row whose id is already there replaces it. Rows whose
+    ids are forgotten in another namespace or dataset are added, and told of on standard error.
 
     Raises:
         InvalidInputError: the file does not fit; nothing was written.
@@ -78,9 +81,18 @@ def add(
     rows = _identified(store, dataset, intake)
     fences.check_rows(store, barriers, rows, dataset.name, dataset.namespace)
     rows = _identified(store, dataset, intake)
-    return append(
+    elsewhere = namesakes(
+        store,
+        dataset,
+        _identified(store, dataset, intake),
+        subjects=namespace is None and dataset.namespace == dataset.name,
+        records=bool(dataset.id_columns),
+    )
+    version = append(
         store, dataset, rows, source=path.name, update=update, salt=salt, barriers=barriers
     )
+    tell(dataset, elsewhere)
+    return version
 
 
 def append(
@@ -105,8 +117,8 @@ def append(
         replaced = same_records(store, draft)
         if replaced and not update:
             raise DatasetError(
-                f"{len(replaced)} rows of {source} have ids that dataset {dataset.name!r} already "
-                "holds; nothing was added",
+                f"dataset {dataset.name!r} already holds the ids of "
+                f"{counted(len(replaced), 'row')} of {source}; nothing was added",
                 hint="pass --update if these rows replace the old ones",
             )
         with store.catalogue.write() as session:

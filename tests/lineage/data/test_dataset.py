@@ -87,7 +87,7 @@ def test_an_id_that_is_already_there_is_refused_and_nothing_is_left_behind(
 ) -> None:
     voices([row(1), row(2)])
     before = everything(store)
-    with pytest.raises(DatasetError, match=r"1 rows of voices\.csv have ids") as refused:
+    with pytest.raises(DatasetError, match=r"the ids of 1 row of voices\.csv") as refused:
         voices([row(3), row(2, 7.0)])
     assert "--update" in refused.value.hint
     assert "r2" not in str(refused.value)
