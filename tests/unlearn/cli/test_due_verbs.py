@@ -1,6 +1,7 @@
 """Deadlines and policies on the command line: `request add --due`, `policy`, `tick`, `watch`."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_plan_that_the_policy_objects_to_is_refused_until_there_is_a_reason(tr
     assert f"expunge apply {planned} --approve REASON" in refused.json["error"]["hint"]
     applied = trained.ask("apply", planned, "--on", "debug", "--approve", "a court order")
     assert applied["verdict"] == "passed"
+
+
+def test_a_day_that_is_past_is_taken_and_said_to_be(trained):
+    late = trained("request", "add", "--subject", "p3", "--due", "2020-01-01", "--json")
+    assert late.json["due_at"] == "2020-01-01T23:59:59Z"
+    assert "--due 2020-01-01 is past: what is due by then is overdue already" in late.err
+    today = datetime.now(UTC).date().isoformat()
+    assert "is past" not in trained("request", "add", "--subject", "p4", "--due", today).err
+    assert "is past" not in trained("request", "add", "--subject", "p5").err
 
 
 def test_tick_waits_until_something_is_due(trained, requested):
