@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.selection import Chosen, chosen
@@ -79,8 +80,8 @@ def notes(
         said.append("a hold keeps something that descends from these records: it lowers the claim")
     if late:
         said.append(
-            f"{len(late)} requests came after a model was published, and may depend on it: "
-            "sharding promises less then"
+            f"{counted(len(late), 'request')} came after a model was published, and may depend on "
+            "it: sharding promises less then"
         )
     replays = [task.work.run_id for task in replayed if task.work.kind == "replay"]
     if untracked := untracked_of(session, replays):

@@ -27,6 +27,9 @@ def test_a_policy_is_shown_and_changed(trained):
     assert (changed["start"], changed["workers"], changed["max_batch"]) == ("at-once", 3, 5)
     assert trained.ask("policy", "set", "max_batch=")["max_batch"] is None
     assert trained.ask("policy", "show")["workers"] == 3
+    shown = trained("policy", "show").out
+    assert re.search(r"approve visits +none", shown)
+    assert len(shown.splitlines()) == len(trained.ask("policy", "show"))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,7 @@ def test_watch_looks_again_and_again(trained, requested):
     trained("policy", "set", "start=at-once")
     ticks = trained("watch", "--every", "0.01", "--times", "3", "--on", "debug", "--json")
     assert [tick["started"] for tick in ticks.json] == [[requested], [], []]
+    assert ticks.json[0]["why"] == "pending requests start at once"
     assert ticks.err.count("nothing is pending") == 2
 
 
