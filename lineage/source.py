@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -56,12 +57,12 @@ def load(ref: str, root: Path) -> object:
     with user_code(ref, root):
         try:
             module = _script(root / place) if place.endswith(".py") else _module(place, root)
-            return getattr(module, name)
         except (ImportError, AttributeError, SyntaxError, FileNotFoundError) as error:
             raise ProgramError(
                 f"{ref} cannot be imported from {root}: {type(error).__name__}: {error}",
                 hint="run from the folder that holds it, or pass --root",
             ) from error
+        return _function(module, place, name)
 
 
 def source_of(function: Callable[..., object]) -> Source:
@@ -136,6 +137,22 @@ def _check_siblings(files: Mapping[str, str], root: Path) -> None:
                 f"{root / name} is not what this process imported as {dotted}: that is {loaded}",
                 hint="run it in a process of its own, or rename one of them",
             )
+
+
+def _function(module: ModuleType, place: str, name: str) -> object:
+    """Return what a module calls ``name``.
+
+    Raises:
+        ProgramError: it has nothing of that name.
+    """
+    if hasattr(module, name):
+        return getattr(module, name)
+    public = [each for each in vars(module) if not each.startswith("_")]
+    near = get_close_matches(name, public, n=1)
+    raise ProgramError(
+        f"{place} has no function {name!r}",
+        hint=f"did you mean {place}:{near[0]}?" if near else f"name one that {place} defines",
+    )
 
 
 def _module(name: str, root: Path) -> ModuleType:

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.names import near
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -74,15 +76,36 @@ def change_policy(store: Store, settings: Mapping[str, Any]) -> Policy:
         try:
             policy = Policy.model_validate(kept)
         except ValidationError as error:
-            fault = error.errors()[0]
-            name = ".".join(map(str, fault["loc"]))
-            raise InvalidInputError(
-                f"the policy's {name} cannot be set so: {fault['msg']}",
-                hint=f"the settings are {', '.join(Policy.model_fields)}",
-            ) from error
+            raise _refused(error) from error
         body = policy.model_dump(mode="json")
         row = tables.Policy(body=body, created_at=store.clock())
         session.add(row)
         session.flush()
         ledger.commit(session, "policy", str(row.number), body, store.clock())
     return policy
+
+
+def _refused(error: ValidationError) -> InvalidInputError:
+    """Say in a sentence which setting there is not, or what value it must have."""
+    fault = error.errors()[0]
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return InvalidInputError(
+            f"there is no setting {name!r}", hint=near(name, Policy.model_fields, "policy show")
+        )
+    return InvalidInputError(
+        f"{name} must be {_wanted(fault)}, and not {fault['input']!r}",
+        hint=f"SETTING= goes back to the default: expunge policy set {name}=",
+    )
+
+
+def _wanted(fault: ErrorDetails) -> str:
+    match fault["type"]:
+        case "literal_error":
+            return str(fault["ctx"]["expected"])
+        case "greater_than_equal":
+            return f"{fault['ctx']['ge']} or more"
+        case "finite_number":
+            return "a finite number"
+        case kind:
+            return "a whole number" if kind.startswith("int") else "a number"

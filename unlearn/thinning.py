@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.store import Store
 from lineage.training.registry import kept_under_hold
 from storage import ledger
@@ -191,7 +192,7 @@ def _require_room(
     too_large = budget is not None and size > budget
     if too_many or too_large:
         raise PlanError(
-            f"{len(needed)} checkpoints of run {run.run.id}, {size:,} bytes, must stay: "
+            f"{counted(len(needed), 'checkpoint')} of run {run.run.id}, {size:,} bytes, must stay: "
             + ", ".join(f"{row.id} is {reasons[row.id]}" for row in needed),
             hint=f"--keep {len(needed)}" if too_many else f"--budget {size}",
         )

@@ -11,9 +11,11 @@ from pyroaring import BitMap
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.data import fences
 from lineage.data.mapping import recorded_into
-from lineage.data.part import Draft, drafted, salt_name, same_records
+from lineage.data.namesakes import namesakes, tell
+from lineage.data.part import Draft, drafted, part_like, salt_name, same_records
 from lineage.data.version import Version, chunks_of, open_version
 from lineage.errors import DatasetError
 from lineage.names import check_new, near
@@ -41,12 +43,13 @@ def add(
     """Register the rows of a CSV, Parquet or Arrow file as a new part of dataset ``name``.
 
     The first ``add`` of a name fixes columns, id and subject columns and the schedule ``salt``
-    (default: fresh randomness). ``update``: a row whose id is already there replaces it.
+    (default: fresh randomness). ``update``: a row whose id is already there replaces it. Rows whose
+    ids are forgotten in another namespace or dataset are added, and told of on standard error.
 
     Raises:
         InvalidInputError: the file does not fit; nothing was written.
-        DatasetError: an id is already present and ``update`` was not asked for, or a transform
-            makes the rows of this dataset.
+        DatasetError: an id is already present and ``update`` was not asked for, rows without ids
+            are those of an earlier file, or a transform makes the rows of this dataset.
         FencedError: a row is of somebody who was or is being forgotten.
     """
     with store.catalogue.read() as session:
@@ -79,9 +82,18 @@ def add(
     rows = _identified(store, dataset, intake)
     fences.check_rows(store, barriers, rows, dataset.name, dataset.namespace)
     rows = _identified(store, dataset, intake)
-    return append(
+    elsewhere = namesakes(
+        store,
+        dataset,
+        _identified(store, dataset, intake),
+        subjects=namespace is None and dataset.namespace == dataset.name,
+        records=bool(dataset.id_columns),
+    )
+    version = append(
         store, dataset, rows, source=path.name, update=update, salt=salt, barriers=barriers
     )
+    tell(dataset, elsewhere)
+    return version
 
 
 def append(
@@ -99,22 +111,35 @@ def append(
     ``barriers`` are the fences that the rows were checked against.
 
     Raises:
-        DatasetError: an id is already present and ``update`` was not asked for.
+        DatasetError: an id is already present and ``update`` was not asked for; or rows without
+            ids of their own are those of an earlier part.
         FencedError: a fence was raised since.
     """
     with drafted(store, dataset, rows, salt) as draft:
         replaced = same_records(store, draft)
         if replaced and not update:
             raise DatasetError(
-                f"{len(replaced)} rows of {source} have ids that dataset {dataset.name!r} already "
-                "holds; nothing was added",
+                f"dataset {dataset.name!r} already holds the ids of "
+                f"{counted(len(replaced), 'row')} of {source}; nothing was added",
                 hint="pass --update if these rows replace the old ones",
             )
+        _require_new(store, draft, source)
         with store.catalogue.write() as session:
             if barriers is not None:
                 fences.check_unchanged(session, barriers)
             deleted = replaced if draft.before is None else draft.before.deleted | replaced
             return publish(session, store, draft, deleted, source, f"add {source}")
+
+
+def _require_new(store: Store, draft: Draft, source: str) -> None:
+    """Refuse the rows of an earlier file again, where no id tells that they are the same."""
+    same = None if draft.dataset.id_columns else part_like(store, draft)
+    if same is not None:
+        raise DatasetError(
+            f"the rows of {source} are those that {same.source} added to dataset "
+            f"{draft.dataset.name!r} on {same.created_at:%Y-%m-%d %H:%M} UTC; nothing was added",
+            hint="they are there already; to have rows twice, put them in one file with others",
+        )
 
 
 def publish(

@@ -5,13 +5,14 @@ answers whether an id that someone shows us was erased, and lists nobody. The sc
 its namespace, that of a record its dataset.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.data.version import Version
 from lineage.errors import FencedError
 from lineage.store import Store
@@ -85,14 +86,25 @@ def check_rows(
                 found.append(number)
                 requests |= hits
     if found:
-        shown = ", ".join(map(str, found[:SHOWN_ROWS])) + (" …" if len(found) > SHOWN_ROWS else "")
+        are = counted(len(found), f"row ({some_rows(found)}) is", f"rows ({some_rows(found)}) are")
         raise FencedError(
-            f"{len(found)} rows (row {shown}) are of subjects or records being forgotten or "
-            f"already erased by {', '.join(sorted(requests))}; nothing was added",
+            f"{are} of subjects or records being forgotten or already erased by "
+            f"{', '.join(sorted(requests))}; nothing was added",
             hint="take these rows out of the file",
             rows=found,
             requests=sorted(requests),
         )
+
+
+def some_rows(numbers: Sequence[int]) -> str:
+    """Return the first of some numbers of rows.
+
+    >>> some_rows([3, 7]), some_rows(range(1, 10))
+    ('row 3, 7', 'row 1, 2, 3, 4, 5 …')
+    """
+    return f"row {', '.join(map(str, numbers[:SHOWN_ROWS]))}" + (
+        " …" if len(numbers) > SHOWN_ROWS else ""
+    )
 
 
 def check_unchanged(session: Session, fences: Mapping[str, str]) -> None:

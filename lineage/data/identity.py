@@ -6,16 +6,17 @@ from datetime import datetime
 
 import pyarrow as pa
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from lineage.data import fences
 from lineage.data.mapping import recorded_into
 from lineage.data.version import Version, chunks_of
 from lineage.errors import AmbiguousIdError, UnknownIdError
+from lineage.names import near
 from lineage.store import Store
 from storage import manifests
 from storage.catalogue import tables
-from storage.errors import InvalidInputError
+from storage.errors import InvalidInputError, NotFoundError
 from storage.ids import IdColumn
 
 Positions = dict[str, BitMap]
@@ -42,10 +43,18 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Where the records of some ids are, together; ids that are nowhere any more are ``erased``."""
+    """Where the records of some ids are, together, and what ``erased`` records of the same ids.
+
+    An id may be gone from one namespace or dataset, by one of several requests, and be in another.
+    """
 
     positions: Positions
-    erased: Mapping[str, Erased]
+    erased: Mapping[str, tuple[Erased, ...]]
+
+    @property
+    def erasures(self) -> tuple[Erased, ...]:
+        """Every erasure of every id."""
+        return tuple(each for several in self.erased.values() for each in several)
 
 
 def identify(
@@ -55,16 +64,30 @@ def identify(
 
     Raises:
         UnknownIdError: no dataset has one of them, and none ever had.
-        AmbiguousIdError: as `resolve`.
+        AmbiguousIdError, NotFoundError: as `resolve`.
     """
     found = resolve(store, kind, names, within)
-    erased = erasures(store, kind, [name for name in found if not found[name]], within)
+    erased = _erased(store, kind, found, within)
     require_known(kind, names, {name for name in found if found[name] or name in erased})
     together: Positions = {}
     for positions in found.values():
         for dataset, rows in positions.items():
             together.setdefault(dataset, BitMap()).update(rows)
     return Identified(together, erased)
+
+
+def _erased(
+    store: Store, kind: str, found: Mapping[str, Positions], within: str | None
+) -> dict[str, tuple[Erased, ...]]:
+    """Return what erased each id in the namespaces or datasets where nothing of it is left."""
+    with store.catalogue.read() as session:
+        scopes = {each.id: scope_of(each, kind) for each in session.scalars(select(tables.Dataset))}
+    there = {name: {scopes[each] for each in positions} for name, positions in found.items()}
+    return {
+        name: tuple(gone)
+        for name, fenced in _fenced(store, kind, found, within).items()
+        if (gone := [each for scope, each in fenced.items() if scope not in there[name]])
+    }
 
 
 def require_known(kind: str, names: Sequence[str], known: set[str]) -> None:
@@ -89,10 +112,13 @@ def resolve(
 
     Raises:
         InvalidInputError: an id is no text.
+        NotFoundError: there is no namespace or dataset ``within``; near names are offered.
         AmbiguousIdError: without ``within``, an id is in several namespaces or datasets, which may
             be different people.
     """
     _require_texts(kind, names)
+    if within is not None:
+        _require_scope(store, kind, within)
     found: dict[str, Positions] = {name: {} for name in names}
     scopes: dict[str, set[str]] = {name: set() for name in names}
     for dataset, chunks in _datasets(store, made=kind == "subject" or within is not None):
@@ -106,6 +132,17 @@ def resolve(
                 scopes[name].add(scope)
     _require_one_scope(kind, names, scopes)
     return found
+
+
+def _require_scope(store: Store, kind: str, within: str) -> None:
+    """Raise if no dataset has this namespace, or for records this name."""
+    with store.catalogue.read() as session:
+        scopes = {scope_of(each, kind) for each in session.scalars(select(tables.Dataset))}
+    if within not in scopes:
+        noun = "namespace" if kind == "subject" else "dataset"
+        raise NotFoundError(
+            f"there is no {noun} {within!r}", hint=near(within, scopes, "dataset list")
+        )
 
 
 def _require_one_scope(
@@ -160,6 +197,14 @@ def erasures(
     store: Store, kind: str, names: Iterable[str], within: str | None
 ) -> dict[str, Erased]:
     """The newest request that fenced each id, where one did."""
+    fenced = _fenced(store, kind, names, within)
+    return {name: list(each.values())[-1] for name, each in fenced.items()}
+
+
+def _fenced(
+    store: Store, kind: str, names: Iterable[str], within: str | None
+) -> dict[str, dict[str, Erased]]:
+    """Return what fenced each id: namespace or dataset → the newest request, in order of time."""
     with store.catalogue.read() as session:
         datasets = session.scalars(select(tables.Dataset)).all()
         rows = session.execute(
@@ -176,17 +221,17 @@ def erasures(
         )
         fenced = {row.fingerprint: row for row in rows}
     scopes = {within} if within is not None else {scope_of(each, kind) for each in datasets}
-    found = {}
+    found: dict[str, dict[str, Erased]] = {}
     for name in names if fenced else ():
-        marks = [fences.fingerprint(store, kind, scope, name) for scope in scopes]
-        newest = max(
-            (fenced[mark] for mark in marks if mark in fenced),
-            key=lambda row: row.created_at,
-            default=None,
-        )
-        if newest is not None:
-            found[name] = Erased(newest.id, newest.state, newest.closed_at or newest.created_at)
+        marks = {fences.fingerprint(store, kind, scope, name): scope for scope in scopes}
+        hits = sorted(marks.keys() & fenced.keys(), key=lambda mark: fenced[mark].created_at)
+        if hits:
+            found[name] = {marks[mark]: _erasure(fenced[mark]) for mark in hits}
     return found
+
+
+def _erasure(row: Row[str, datetime, str, str, datetime | None]) -> Erased:
+    return Erased(row.id, row.state, row.closed_at or row.created_at)
 
 
 def _datasets(

@@ -123,6 +123,27 @@ def same_records(store: Store, draft: Draft) -> BitMap:
     )
 
 
+def part_like(store: Store, draft: Draft) -> tables.Part | None:
+    """Return the part of the dataset that has the very rows of a draft, in their order, if any."""
+    dataset_id = draft.dataset.id
+    with store.catalogue.read() as session:
+        parts = session.scalars(
+            select(tables.Part)
+            .where(tables.Part.dataset_id == dataset_id, tables.Part.rows == draft.rows)
+            .order_by(tables.Part.first_position)
+        ).all()
+    known = () if draft.before is None else draft.before.chunks
+    for part in parts:
+        last = part.first_position + part.rows
+        own = [each for each in known if part.first_position <= each.first_position < last]
+        if len(own) == len(draft.chunks) and all(
+            manifests.same_rows(store.objects, *pair)
+            for pair in zip(own, draft.chunks, strict=True)
+        ):
+            return part
+    return None
+
+
 def superseded(version: Version, positions: BitMap) -> BitMap:
     """Those of some positions whose record has a later row, which took their place."""
     index = version.index

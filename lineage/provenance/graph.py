@@ -11,6 +11,7 @@ import networkx as nx
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
+from lineage.counted import counted
 from lineage.provenance.chains import Chain, chains
 from lineage.provenance.model import SEMANTICS, EdgeKind, Node, NodeKind, Semantics
 from storage.catalogue import tables
@@ -168,7 +169,7 @@ def _nodes(session: Session) -> Iterator[Node]:
         tables.Dataset, tables.Dataset.id == tables.DatasetVersion.dataset_id
     )
     for version, name in session.execute(versions):
-        label = f"{name} v{version.sequence}, {version.live} records"
+        label = f"{name} v{version.sequence}, {counted(version.live, 'record')}"
         yield Node(id=version.id, kind=NodeKind.DATASET_VERSION, label=label)
     for transform in session.scalars(select(tables.Transform)):
         label = f"{transform.ref} ({transform.scope})"

@@ -55,7 +55,8 @@ class ModelSeen(_Answer):
 class WhoSaw(_Answer):
     """The answer to who saw some records; ``path`` is one shortest way that shows it.
 
-    ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them.
+    ``erased`` counts those of the ``asked`` ids that are gone, by the request that erased them: an
+    id that is gone from one namespace or dataset may have live rows in another.
     ``incomplete`` names runs that were given records nobody knows, and ``gone`` those that were
     given rows of these records which are erased since: in which steps nobody can tell. The answer
     is ``complete`` if both are empty.
@@ -116,12 +117,13 @@ def who_saw(
     Raises:
         UnknownIdError: no dataset has one of them, and none ever had.
         AmbiguousIdError: it is in several namespaces or datasets, and ``within`` names none.
-        NotFoundError, InvalidInputError: there is no such ``moment``.
+        NotFoundError: there is no namespace or dataset ``within``, or no such ``moment``.
+        InvalidInputError: the ``moment`` is none of its run.
     """
     names = [names] if isinstance(names, str) else names
     found = identify(store, kind, names, within)
     if found.erased and not found.positions:
-        return ErasedAnswer.of(kind, found.erased.values())
+        return ErasedAnswer.of(kind, found.erasures)
     return _answer(store, kind, len(set(names)), found, moment)
 
 
@@ -138,7 +140,7 @@ def _answer(store: Store, kind: str, asked: int, found: Identified, moment: Mome
             state="trained" if came.nodes or gone else "not-trained",
             kind=kind,
             asked=asked,
-            erased=Counter(each.request_id for each in found.erased.values()),
+            erased=Counter(each.request_id for each in found.erasures),
             records=sum(map(len, found.positions.values())),
             datasets=_names(session, affected.forgotten),
             runs=tuple(map(_seen, came.entered)),

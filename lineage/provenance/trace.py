@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.provenance.batch import BatchDetail, batch_at
 from lineage.provenance.graph import graph
 from lineage.provenance.history import history
@@ -142,7 +143,7 @@ def _batch(batch: BatchDetail) -> _Asked:
     count = batch.size + batch.withheld
     return _Asked(
         kind="batch",
-        label=f"step {batch.step} of {batch.id}, {batch.state}: {count} records",
+        label=f"step {batch.step} of {batch.id}, {batch.state}: {counted(count, 'record')}",
         parts=(),
         above={batch.version: Semantics.REFERENCE},
         below={str(batch.segment): Semantics.INFLUENCE} if took_part else {},

@@ -25,6 +25,7 @@ from lineage.training.extension import Extension, extension
 from lineage.training.given import members_of
 from lineage.training.model import find_version
 from lineage.training.nominal import Frozen, Wanted, frozen_cells
+from lineage.training.placements import newest_generation
 from lineage.training.program import Program
 from lineage.training.specification import RunSpec
 from lineage.training.versions import publish_training
@@ -49,8 +50,8 @@ class Recipe:
     the present sizes for nominal, instead of those of the first train. ``world_size`` processes
     train together; a step is passed over where one would have fewer than ``min_batch`` records.
     The version puts the answers of its shards together by ``aggregation``. With ``extend``, rows
-    that came since the newest version was trained become new shards beside its own. Each
-    ``generation`` places records anew.
+    that came since the newest version was trained become new shards beside its own. Records are
+    placed as the dataset's last trainings placed them; ``redraw`` draws a new placement.
     """
 
     shards: int = 1
@@ -73,7 +74,7 @@ class Recipe:
     world_size: int = 1
     aggregation: Aggregation = Aggregation.MEAN
     extend: bool = False
-    generation: int = 0
+    redraw: bool = False
 
 
 def train(
@@ -238,8 +239,12 @@ def _schedules(
             )
         present = len(version.present.records)
         return [RecordedSpec(epochs=recipe.epochs, seed=recipe.seed, nominal=(present,))]
-    since = 0 if grown is None else grown.since
-    frozen = _frozen(store, recipe, version, replace(wanted, since=since))
+    wanted = replace(
+        wanted,
+        generation=_generation(store, recipe, version, wanted),
+        since=0 if grown is None else grown.since,
+    )
+    frozen = _frozen(store, recipe, version, wanted)
     return [
         ScheduleSpec(
             epochs=recipe.epochs,
@@ -280,8 +285,16 @@ def _wanted(recipe: Recipe) -> Wanted:
         recipe.shard_sizes,
         recipe.risk,
         recipe.risk_bands,
-        recipe.generation,
     )
+
+
+def _generation(store: Store, recipe: Recipe, version: Version, wanted: Wanted) -> int:
+    """The placement to train by: the last that was drawn for the dataset, or a new one."""
+    if (wanted.shards, wanted.slices) == (1, 1):
+        return 0
+    with store.catalogue.read() as session:
+        newest = newest_generation(session, version.dataset.id)
+    return newest + 1 if recipe.redraw else newest
 
 
 def _frozen(store: Store, recipe: Recipe, version: Version, wanted: Wanted) -> Frozen:

@@ -7,17 +7,11 @@ placement bears are capped. A new one follows from the secret salt and the numbe
 ``generation``, in a domain of its own: what was learned of the old one says nothing of the new.
 """
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lineage.data.fences import forgotten
-from lineage.data.retained import live
 from lineage.errors import RunError
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation
@@ -25,78 +19,9 @@ from lineage.training.ensemble import Recipe, prepare
 from lineage.training.execute import pinned_program
 from lineage.training.given import given_to
 from lineage.training.model import find_version
+from lineage.training.placements import origins_of, wear
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
-from storage.errors import InvalidInputError
-
-VARIABLE = "EXPUNGE_RESHARD_CAP"
-CAP = 0.05
-"""The share of records whose deletion a placement bears, unless the variable says another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wear:
-    """How many of the ``records`` that a placement was drawn for have been ``deleted`` since."""
-
-    generation: int
-    records: int
-    deleted: int
-
-
-def due(deleted: int, records: int, cap: float = CAP) -> bool:
-    """Whether so many deletions pass the cap of a placement.
-
-    >>> due(5, 100), due(6, 100), due(6, 100, cap=0.1), due(0, 0)
-    (False, True, False, False)
-    """
-    return deleted > cap * records
-
-
-def cap_of_placements() -> float:
-    """The cap in force: ``EXPUNGE_RESHARD_CAP``, a share of the records from 0 to 1.
-
-    Raises:
-        InvalidInputError: it is no such number.
-    """
-    text = os.environ.get(VARIABLE, str(CAP))
-    try:
-        cap = float(text)
-    except ValueError:
-        cap = -1.0
-    if not 0 <= cap <= 1:
-        raise InvalidInputError(
-            f"{VARIABLE} is {text!r}, and a cap is a share of the records, from 0 to 1",
-            hint=f"leave it out for {CAP}",
-        )
-    return cap
-
-
-def wear(
-    session: Session, version_id: str, gone: Mapping[str, BitMap] | None = None
-) -> Wear | None:
-    """What the placement of a version has borne; None where it has none to draw anew.
-
-    ``gone`` are all forgotten positions (dataset id → positions), where they are known.
-    """
-    origins = _origins(session, version_id).values()
-    schedules = [run.specification["schedule"] for run in origins]
-    if not any(map(_places, schedules)):
-        return None
-    there: dict[str, BitMap] = {}
-    for version in session.scalars(
-        select(tables.DatasetVersion)
-        .join(tables.RunInput, tables.RunInput.version_id == tables.DatasetVersion.id)
-        .where(tables.RunInput.run_id.in_([run.id for run in origins]), tables.RunInput.trains)
-        .distinct()
-    ):
-        there[version.dataset_id] = there.get(version.dataset_id, BitMap()) | live(version)
-    if gone is None:
-        gone = {each: forgotten(session, each) for each in there}
-    return Wear(
-        generation=max(schedule.get("generation", 0) for schedule in schedules),
-        records=sum(map(len, there.values())),
-        deleted=sum(len(rows & gone.get(each, BitMap())) for each, rows in there.items()),
-    )
 
 
 def reshard(store: Store, model: str) -> str:
@@ -119,7 +44,7 @@ def reshard(store: Store, model: str) -> str:
         )
     with store.catalogue.read() as session:
         found = wear(session, version.id)
-        origins = _origins(session, version.id)
+        origins = origins_of(session, version.id)
         first = origins[min(origins)]
         inputs = _datasets(session, first.id)
         reads = given_to(session, first.id)
@@ -135,31 +60,9 @@ def reshard(store: Store, model: str) -> str:
         _recipe(spec, max(origins) + 1),
         start=first.start_id,
         aggregation=Aggregation(version.aggregation),
-        generation=found.generation + 1,
+        redraw=True,
     )
     return prepare(store, pinned_program(store, first.program_id), inputs, name, recipe)
-
-
-def _origins(session: Session, version_id: str) -> dict[int, tables.Run]:
-    """Shard → the run that was trained first, for each member of a version."""
-    origins = {}
-    for shard, run in session.execute(
-        select(tables.ModelMember.shard, tables.Run)
-        .join(tables.Checkpoint, tables.Checkpoint.id == tables.ModelMember.checkpoint_id)
-        .join(tables.Run, tables.Run.id == tables.Checkpoint.run_id)
-        .where(tables.ModelMember.version_id == version_id)
-    ):
-        origin = run
-        while origin.replay_of is not None:
-            origin = session.get_one(tables.Run, origin.replay_of)
-        origins[shard] = origin
-    return origins
-
-
-def _places(schedule: Mapping[str, Any]) -> bool:
-    """Whether where a run's records are trained on depends on a placement, by its specification."""
-    cells = schedule.get("shards", 1), len(schedule["nominal"])
-    return schedule["kind"] == "stable/1" and cells != (1, 1)
 
 
 def _datasets(session: Session, run_id: str) -> dict[str, str]:

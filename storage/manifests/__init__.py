@@ -1,6 +1,6 @@
 """Record tables: Parquet chunks of rows and of their identities, and what was deleted of them."""
 
-from storage.manifests.chunks import Chunk, identified, redact, write_chunks
+from storage.manifests.chunks import Chunk, identified, redact, same_rows, write_chunks
 from storage.manifests.deletions import dump_bitmap, load_bitmap, version_digest
 from storage.manifests.reading import (
     Index,
@@ -35,6 +35,7 @@ __all__ = [
     "read_names",
     "read_rows",
     "redact",
+    "same_rows",
     "version_digest",
     "write_chunks",
 ]

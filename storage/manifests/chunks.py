@@ -140,6 +140,22 @@ def read_table(objects: Objects, digest: str, columns: list[str] | None = None) 
         return file.read(columns=columns)
 
 
+def same_rows(objects: Objects, one: Chunk, other: Chunk) -> bool:
+    """Return whether two chunks hold equal rows in the same order; NaN equals NaN here."""
+    if one.rows != other.rows:
+        return False
+    first, second = (_bytes(read_table(objects, each.data)) for each in (one, other))
+    return bool(first.equals(second))
+
+
+def _bytes(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return sink.getvalue()
+
+
 def _records(batch: pa.RecordBatch, position: int, id_columns: tuple[str, ...]) -> Array:
     if id_columns:
         return record_ids(batch, id_columns)

@@ -76,7 +76,6 @@ def test_a_reference_without_a_function_is_refused(tmp_path: Path, ref: str) -> 
     [
         ("absent.py:train", "No such file"),
         ("absent_module:train", "No module named 'absent_module'"),
-        ("script.py:other", "no attribute 'other'"),
         ("needs.py:train", "No module named 'a_library_nobody_has'"),
         ("broken.py:train", "SyntaxError"),
     ],
@@ -97,6 +96,18 @@ def test_what_cannot_be_imported_says_which_why_and_the_remedy(
     assert refused.value.message.startswith(f"{ref} cannot be imported from {tmp_path}: ")
     assert why in refused.value.message
     assert "--root" in refused.value.hint
+
+
+@pytest.mark.parametrize("place", ["script.py", "package.inner"])
+def test_a_misspelt_function_is_named_with_the_one_that_is_near(tmp_path: Path, place: str) -> None:
+    files(tmp_path, {"script.py": "def train(): pass", "package/inner.py": "def train(): pass"})
+    with pytest.raises(ProgramError) as refused:
+        load(f"{place}:trian", tmp_path)
+    assert refused.value.message == f"{place} has no function 'trian'"
+    assert refused.value.hint == f"did you mean {place}:train?"
+    with pytest.raises(ProgramError) as refused:
+        load(f"{place}:nothing_like_it", tmp_path)
+    assert refused.value.hint == f"name one that {place} defines"
 
 
 def test_a_script_that_failed_once_is_imported_again(tmp_path: Path) -> None:

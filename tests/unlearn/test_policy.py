@@ -41,11 +41,14 @@ def test_settings_are_changed_by_name_and_go_back_to_their_defaults(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"safety": 0.5}, "the policy's safety cannot be set so"),
-        ({"workers": 0}, "the policy's workers"),
-        ({"start": "sometime"}, "the policy's start"),
-        ({"speed": 3}, "the policy's speed"),
-        ({"safety": float("inf")}, "the policy's safety"),
+        ({"safety": 0.5}, r"safety must be 1\.0 or more, and not 0\.5"),
+        ({"workers": 0}, "workers must be 1 or more, and not 0"),
+        ({"workers": 1.5}, r"workers must be a whole number, and not 1\.5"),
+        ({"workers": "many"}, "workers must be a whole number, and not 'many'"),
+        ({"margin_hours": "few"}, "margin_hours must be a number, and not 'few'"),
+        ({"start": "sometime"}, "start must be 'at-once' or 'latest', and not 'sometime'"),
+        ({"speed": 3}, "there is no setting 'speed'"),
+        ({"safety": float("inf")}, "safety must be a finite number, and not inf"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
@@ -54,6 +57,12 @@ def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
     with pytest.raises(InvalidInputError, match=said):
         change_policy(store, {"max_batch": 7} | settings)
     assert policy(store) == Policy()
+
+
+def test_a_setting_that_there_is_not_is_answered_with_the_one_that_is_near(store: Any) -> None:
+    with pytest.raises(InvalidInputError, match="there is no setting 'approve_visit'") as refused:
+        change_policy(store, {"approve_visit": 3})
+    assert refused.value.hint == "did you mean 'approve_visits'?"
 
 
 def test_the_latest_start_leaves_safety_and_margin() -> None:
@@ -142,4 +151,4 @@ def test_requests_that_came_after_a_publication_may_depend_on_it(trained: Any) -
     after = accept(trained, "subject", ["person-08"])
     _, plan = make_plan(trained, [before.id, after.id])
     assert plan.adaptive == (after.id,)
-    assert any("1 requests came after a model was published" in note for note in plan.notes)
+    assert any("1 request came after a model was published" in note for note in plan.notes)

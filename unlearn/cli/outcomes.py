@@ -81,7 +81,7 @@ class ImpactAnswer(_Answer):
             state="trained" if found.exposures or found.segments or gone else "not-trained",
             kind=kind,
             asked=asked,
-            erased=Counter(each.request_id for each in whose.erased.values()),
+            erased=Counter(each.request_id for each in whose.erasures),
             records=sum(map(len, whose.positions.values())),
             runs=tuple(
                 Entered(run=each.run_id, shard=each.shard, visits=each.visits)

@@ -35,7 +35,7 @@ class Output(ABC):
     """Where an answer goes."""
 
     @abstractmethod
-    def one(self, answer: "BaseModel") -> None:
+    def one(self, answer: "BaseModel", *, whole: bool = False) -> None:
         """Print a single answer."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Output(ABC):
 class JsonOutput(Output):
     """One JSON document on standard output, also for an error."""
 
-    def one(self, answer: "BaseModel") -> None:
+    def one(self, answer: "BaseModel", *, whole: bool = False) -> None:
         """An object."""
         _print_json(answer)
 
@@ -88,9 +88,14 @@ class JsonOutput(Output):
 class TableOutput(Output):
     """Tables on standard output; errors on standard error."""
 
-    def one(self, answer: "BaseModel") -> None:
-        """A line a field, then a table for each list of things and for what has parts."""
+    def one(self, answer: "BaseModel", *, whole: bool = False) -> None:
+        """A line a field, then a table for each list of things and for what has parts.
+
+        Fields that are None have a line only if the answer is to be ``whole``.
+        """
         fields = fields_of(answer)
+        if whole:
+            fields = {name: "none" if value is None else value for name, value in fields.items()}
         drawn = [_grid({name: value for name, value in fields.items() if not _is_apart(value)})]
         for name, value in fields.items():
             if _is_apart(value):

@@ -20,7 +20,7 @@ def show(call: Call) -> None:
     from unlearn.policy import policy_of
 
     with call.open() as store, store.catalogue.read() as session:
-        call.out.one(policy_of(session))
+        call.out.one(policy_of(session), whole=True)
 
 
 @policy.command("set", example="expunge policy set workers=4 max_batch=100")
@@ -31,7 +31,7 @@ def set_(call: Call, pairs: tuple[str, ...]) -> None:
     from unlearn.policy import change_policy
 
     with call.open() as store:
-        call.out.one(change_policy(store, dict(map(_setting, pairs))))
+        call.out.one(change_policy(store, dict(map(_setting, pairs))), whole=True)
 
 
 def _setting(pair: str) -> tuple[str, Any]:

@@ -9,6 +9,7 @@ import click
 from unlearn.cli.call import Call, Noun, Verb, pass_call
 from unlearn.cli.options import Whom, carried_out, whom
 from unlearn.cli.plan import answer_plan, carry_out
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -43,6 +44,8 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
     with call.open() as store:
         with whom.identified():
             by = None if due is None else end_of(due.date())
+            if by is not None and by < store.clock():
+                say(f"--due {by:%Y-%m-%d} is past: what is due by then is overdue already")
             receipt = accept(store, whom.kind, whom.ids, whom.within, by)
         if whom.alone:
             _answer_request(call, store, whom.kind, receipt.only)

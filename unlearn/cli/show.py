@@ -85,7 +85,7 @@ def impact(call: Call, whom: Whom, moment: "Moment", form: str | None) -> None:
         with whom.identified():
             whose = identify(store, whom.kind, whom.ids, whom.within)
         if not whose.positions:
-            call.out.one(ErasedAnswer.of(whom.kind, whose.erased.values()))
+            call.out.one(ErasedAnswer.of(whom.kind, whose.erasures))
             return
         found = walk(store, whose.positions, moment)
         with store.catalogue.read() as session:

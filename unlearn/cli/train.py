@@ -173,13 +173,14 @@ def reshard(call: Call, model: str) -> None:
 
 def finish_training(call: Call, store: Any, training: str) -> None:
     """Execute what is left of a training, and answer with the version it made."""
+    from lineage.counted import counted
     from lineage.provenance.listing import training as find
     from lineage.provenance.listing import version_of_model
     from lineage.training.ensemble import resume
     from unlearn.cli.answers import Trained
 
     call.resumption = f"run resume {training}"
-    call.progress(f"training {training}: {len(find(store, training).runs)} runs")
+    call.progress(f"training {training}: {counted(len(find(store, training).runs), 'run')}")
     version = resume(store, training)
     call.out.one(Trained.of(version_of_model(store, version.id), find(store, training)))
     call.then("who-saw --subject ID")

@@ -89,11 +89,11 @@ def due(pending: Sequence[Pending], now: float, rule: Rule, workers: int = 1) ->
     if not waiting:
         return Decision((), None, "nothing is pending")
     if isinstance(rule, AtOnce):
-        return Decision(tuple(each.id for each in waiting), None, "nothing waits")
+        return Decision(tuple(each.id for each in waiting), None, "pending requests start at once")
     first = waiting[0]
     span = rule.safety * duration(merged(waiting).values(), workers)
     if isinstance(rule, MaximumBatch) and len(waiting) >= rule.size:
-        why = f"{len(waiting)} requests make a batch of {rule.size}"
+        why = f"a batch of {rule.size} is full"
     elif now < first.deadline - span:
         why = f"everything pending can wait for {first.id}"
         return Decision((), first.deadline - span, why)

@@ -6,11 +6,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from lineage.counted import counted
 from lineage.data.identity import Positions
 from lineage.provenance.exposure import incomplete_runs
 from lineage.provenance.selection import Chosen, chosen
+from lineage.training.placements import cap_of_placements, due, wear
 from lineage.training.registry import active_holds
-from lineage.training.reshard import cap_of_placements, due, wear
 from lineage.training.untracked import sentence, untracked_of
 from storage.catalogue import tables
 from unlearn.claim import Claim
@@ -74,15 +75,13 @@ def notes(
     elif not affected:
         said.append("no model in use learned from these records: what did is only purged")
     said += (left for version in affected if (left := _left(version)))
-    said += (
-        worn for version in affected if version.members and (worn := _worn(session, version, gone))
-    )
+    said += (worn for version in affected if version.members and (worn := _worn(session, version)))
     if _held(session, found):
         said.append("a hold keeps something that descends from these records: it lowers the claim")
     if late:
         said.append(
-            f"{len(late)} requests came after a model was published, and may depend on it: "
-            "sharding promises less then"
+            f"{counted(len(late), 'request')} came after a model was published, and may depend on "
+            "it: sharding promises less then"
         )
     replays = [task.work.run_id for task in replayed if task.work.kind == "replay"]
     if untracked := untracked_of(session, replays):
@@ -115,9 +114,9 @@ def _left(version: VersionFacts) -> str:
     return shards and f"{name} goes on without shard {shards}: no record is left to learn from"
 
 
-def _worn(session: Session, version: VersionFacts, gone: Positions) -> str:
+def _worn(session: Session, version: VersionFacts) -> str:
     """Whether the placement of a version has borne more deletions than it should."""
-    found = wear(session, version.id, gone)
+    found = wear(session, version.id)
     if found is None or not due(found.deleted, found.records, cap_of_placements()):
         return ""
     return (

@@ -1,7 +1,8 @@
 """Requests: accepted, served by a plan, done; or cancelled before that.
 
 Accepting raises the fence at once: the heads of the datasets move to versions without the rows, so
-no new run sees them, and nobody can register them again. Requests keep pseudonyms and positions.
+no new run sees them, and nobody can register them again in the same namespace or dataset. Requests
+keep pseudonyms and positions.
 """
 
 import secrets

@@ -18,7 +18,7 @@ from lineage.provenance.listing.answers import (
 from lineage.provenance.query import live_versions
 from lineage.store import Store
 from lineage.training.given import members_of
-from lineage.training.reshard import cap_of_placements, due, wear
+from lineage.training.placements import cap_of_placements, due, wear
 from storage.catalogue import tables
 from storage.errors import NotFoundError
 
@@ -111,7 +111,7 @@ def _newest(session: Session, row: tables.Model) -> tables.ModelVersion | None:
     return session.scalar(
         select(tables.ModelVersion)
         .where(tables.ModelVersion.model_id == row.id, tables.ModelVersion.purged_at.is_(None))
-        .order_by(tables.ModelVersion.sequence.desc())
+        .order_by(tables.ModelVersion.place.desc(), tables.ModelVersion.sequence.desc())
         .limit(1)
     )
 

@@ -52,6 +52,27 @@ def voices(workshop: Any, store: Any, tmp_path: Path) -> Any:
     return added
 
 
+def test_the_rows_of_a_file_without_ids_are_not_added_twice(
+    store: Any, workshop: Any, tmp_path: Path
+) -> None:
+    rows = [{"x": 1.5, "w": "a"}, {"x": float("nan"), "w": "b"}]
+    path = workshop.written(tmp_path / "rows.csv", rows)
+    add(store, "rows", path)
+    copy = workshop.written(tmp_path / "copy.csv", rows)
+    for again in (path, copy):
+        before = everything(store)
+        with pytest.raises(DatasetError, match=r"are those that rows\.csv added to dataset 'rows'"):
+            add(store, "rows", again)
+        assert everything(store) == before
+    swapped = workshop.written(tmp_path / "new.csv", rows[::-1])
+    assert add(store, "rows", swapped).row.live == 4
+    longer = [*rows, {"x": 3.5, "w": "b"}]
+    assert add(store, "rows", workshop.written(tmp_path / "more.csv", longer)).row.live == 7
+    with pytest.raises(DatasetError, match="nothing was added"):
+        add(store, "rows", swapped)
+    assert add(store, "others", path).row.live == 2
+
+
 def test_the_first_file_makes_the_dataset(voices: Any, store: Any) -> None:
     version = voices([row(1, 0.5), row(2, -0.5)])
     assert (version.row.sequence, version.row.rows, version.row.live) == (1, 2, 2)
@@ -87,7 +108,7 @@ def test_an_id_that_is_already_there_is_refused_and_nothing_is_left_behind(
 ) -> None:
     voices([row(1), row(2)])
     before = everything(store)
-    with pytest.raises(DatasetError, match=r"1 rows of voices\.csv have ids") as refused:
+    with pytest.raises(DatasetError, match=r"the ids of 1 row of voices\.csv") as refused:
         voices([row(3), row(2, 7.0)])
     assert "--update" in refused.value.hint
     assert "r2" not in str(refused.value)

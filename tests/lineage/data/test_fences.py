@@ -21,7 +21,7 @@ def row(record: str, person: str) -> dict[str, Any]:
 def register(workshop: Any, store: Any, tmp_path: Path) -> Any:
     """Adds rows of people to a dataset; their namespace is ``people`` unless another is named."""
 
-    def added(name: str, rows: list[dict[str, Any]], namespace: str = "people") -> Any:
+    def added(name: str, rows: list[dict[str, Any]], namespace: str | None = "people") -> Any:
         path = workshop.written(tmp_path / f"{name}.csv", rows)
         columns = {"id_columns": ("id",), "subject_columns": ("person",)}
         texts = ("id", "person")
@@ -41,12 +41,53 @@ def test_a_subject_being_forgotten_cannot_be_added_to_any_dataset_of_its_namespa
 ) -> None:
     request = accept(store, "subject", ["Ann"])
     for dataset in ("people", "other"):
-        with pytest.raises(FencedError, match="1 rows \\(row 2\\)") as refused:
+        with pytest.raises(FencedError, match="1 row \\(row 2\\) is of") as refused:
             register(dataset, [row("c1", "Cid"), row("new", "Ann")])
         assert request.id in refused.value.message
         assert refused.value.fields["rows"] == [2]
         assert "Ann" not in str(refused.value) + refused.value.hint
     assert register("other", [row("c1", "Cid")]).row.live == 1
+
+
+def again(register: Any, store: Any, capsys: Any, name: str, namespace: str | None) -> str:
+    """What is said when Ann's row a1 and Bob's b9 are added to another dataset."""
+    capsys.readouterr()
+    assert register(name, [row("b9", "Bob"), row("a1", "Ann")], namespace).row.live == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Ann" not in said.err
+    return str(said.err)
+
+
+def test_rows_whose_subject_is_forgotten_in_another_namespace_are_told_of(
+    people: Any, register: Any, store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again(register, store, capsys, "before", None) == ""
+    request = accept(store, "subject", ["Ann"], "people")
+    assert again(register, store, capsys, "copy", None) == (
+        "warning: added 1 row (row 2) to dataset 'copy' with ids that are forgotten in namespace "
+        f"'people' by {request.id}. If they are of the same people, forget them here too, with a "
+        "request of their own\n"
+    )
+    # Whoever names a namespace has said that its people are others.
+    assert again(register, store, capsys, "patients", "patients") == ""
+    cancel(store, request.id)
+    assert again(register, store, capsys, "late", None) == ""
+
+
+def test_rows_whose_record_is_forgotten_in_another_dataset_are_told_of(
+    people: Any, register: Any, store: Any, capsys: Any, workshop: Any, tmp_path: Path
+) -> None:
+    request = accept(store, "record", ["a1"], "people")
+    said = again(register, store, capsys, "copy", "patients")
+    assert "1 row (row 2) to dataset 'copy' with ids that are forgotten in dataset 'people'" in said
+    assert request.id in said
+    # The numbers of rows are the same in all files.
+    numbered = workshop.written(tmp_path / "numbered.csv", [row("x", "Zoe")])
+    add(store, "numbered", numbered)
+    accept(store, "record", ["1"], "numbered")
+    add(store, "others", numbered)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_record_being_forgotten_cannot_be_added_whoever_it_is_about(

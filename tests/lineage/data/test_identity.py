@@ -1,5 +1,6 @@
 """From ids to positions, and what is said of ids that were erased."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pyroaring import BitMap
 from lineage.data.dataset import add, find_dataset
 from lineage.data.identity import Erased, erasures, identify, resolve
 from lineage.errors import AmbiguousIdError, UnknownIdError
+from storage.errors import NotFoundError
 from unlearn.erase import erase_rows
 from unlearn.request.lifecycle import accept, cancel
 
@@ -55,7 +57,6 @@ def test_a_subject_of_two_namespaces_may_be_two_people_and_must_be_told_apart(
     assert "--namespace" in refused.value.hint
     assert "Ann" not in str(refused.value)
     assert resolve(store, "subject", ["Ann"], "people") == {"Ann": {here: BitMap([0])}}
-    assert resolve(store, "subject", ["Ann"], "nowhere") == {"Ann": {}}
     assert list(resolve(store, "subject", ["Bob"], None)["Bob"].values()) == [BitMap([1])]
 
 
@@ -77,7 +78,63 @@ def test_several_ids_are_found_together_and_the_erased_among_them_are_told_apart
     erase_rows(store, {voices: BitMap([2])}, "plan-1")
     found = identify(store, "subject", ["Bob", "Cid", "Ann", "Bob"])
     assert found.positions == {voices: BitMap([0, 1, 3]), faces: BitMap([0])}
-    assert {name: each.request_id for name, each in found.erased.items()} == {"Cid": request.id}
+    (cid,) = found.erased["Cid"]
+    assert (cid.request_id, found.erasures) == (request.id, (cid,))
+
+
+def test_an_id_that_is_gone_from_one_scope_is_told_beside_its_rows_in_another(
+    register: Any, store: Any
+) -> None:
+    requests = []
+    for name in ("voices", "faces"):
+        gone = register(name, name, ("1", "Ann"), ("2", "Bob"))
+        requests.append(accept(store, "subject", ["Ann"], name).id)
+        erase_rows(store, {gone: BitMap([0])}, f"plan-{name}")
+    there = register("scans", "patients", ("1", "Ann"))
+    found = identify(store, "subject", ["Ann"])
+    assert found.positions == {there: BitMap([0])}
+    assert [each.request_id for each in found.erased["Ann"]] == requests
+    assert identify(store, "subject", ["Ann"], "patients").erasures == ()
+    accept(store, "subject", ["Ann"], "patients")
+    assert [each.request_id for each in identify(store, "subject", ["Ann"]).erasures] == requests
+
+
+WAYS = ("absent", "there", "asked", "erased")
+
+
+@pytest.mark.parametrize("ways", [each for each in product(WAYS, WAYS) if {*each} != {"absent"}])
+def test_each_scope_answers_for_itself(register: Any, store: Any, ways: tuple[str, str]) -> None:
+    requests = {}
+    for name, way in zip(("voices", "faces"), ways, strict=True):
+        people = [("1", "Bob")] if way == "absent" else [("1", "Bob"), ("2", "Ann")]
+        dataset = register(name, name, *people)
+        if way in ("asked", "erased"):
+            requests[name] = accept(store, "subject", ["Ann"], name).id
+        if way == "erased":
+            erase_rows(store, {dataset: BitMap([1])}, f"plan-{name}")
+    if {*ways} <= {"there", "asked"}:
+        with pytest.raises(AmbiguousIdError):
+            identify(store, "subject", ["Ann"])
+        return
+    found = identify(store, "subject", ["Ann"])
+    assert len(found.positions) == len([way for way in ways if way in ("there", "asked")])
+    gone = [requests[n] for n, w in zip(("voices", "faces"), ways, strict=True) if w == "erased"]
+    assert [each.request_id for each in found.erasures] == gone
+
+
+@pytest.mark.parametrize(("kind", "noun"), [("subject", "namespace"), ("record", "dataset")])
+def test_a_scope_that_is_nowhere_is_named_and_not_the_id(
+    register: Any, store: Any, kind: str, noun: str
+) -> None:
+    gone = register("voices", "voices", ("1", "1"), ("2", "2"))
+    accept(store, kind, ["1"])
+    erase_rows(store, {gone: BitMap([0])}, "plan-1")
+    for name in ("1", "2", "unknown"):
+        for ask in (identify, accept):
+            with pytest.raises(NotFoundError, match=f"there is no {noun} 'voice'") as refused:
+                ask(store, kind, [name], "voice")
+            assert refused.value.hint == "did you mean 'voices'?"
+            assert not isinstance(refused.value, UnknownIdError)
 
 
 def test_unknown_ids_are_named_by_every_place_they_have(register: Any, store: Any) -> None:

@@ -1,6 +1,7 @@
 """Who saw whom: the whole answer, against the diary and against the file of the catalogue."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from lineage.data.dataset import add
 from lineage.errors import AmbiguousIdError
 from lineage.provenance.query import ErasedAnswer, WhoSaw, live_versions, who_saw
 from lineage.provenance.reach import Moment
@@ -193,6 +195,23 @@ def test_the_erased_are_answered_with_request_and_date(live: Live, apply: Any) -
             (1, False, True),
             (2, True, False),
         ]
+
+
+def test_an_erasure_is_told_where_the_id_lives_on_in_another_dataset(
+    live: Live, apply: Any, workshop: Any, tmp_path: Path
+) -> None:
+    with live("m") as lived:
+        request = accept(lived.store, "subject", ["p1"])
+        apply(lived.store, request.id)
+        rows = workshop.written(tmp_path / "again.csv", [{"id": "1", "person": "p1"}])
+        add(lived.store, "again", rows, id_columns=("id",), subject_columns=("person",))
+        answer = who_saw(lived.store, "subject", "p1")
+        assert isinstance(answer, WhoSaw)
+        assert (answer.asked, answer.records, answer.datasets) == (1, 1, {"again": 1})
+        assert answer.erased == {request.id: 1}
+        here = who_saw(lived.store, "subject", "p1", "again")
+        assert isinstance(here, WhoSaw)
+        assert here.erased == {}
 
 
 def test_many_cost_no_more_queries_than_one(live: Live) -> None:

@@ -219,7 +219,7 @@ def test_what_a_batch_led_to_follows_from_its_segment(tuned: Any, oracle: Module
             assert (found.kind, found.step, found.parts) == ("batch", first, ())
             assert semantics(found.upstream) == {version: Semantics.REFERENCE}
             assert set(semantics(found.downstream)) == judge.after({lap}, influence_only=True)
-            assert f"executed: {len(truth.batches(run)[first])} records" in found.label
+            assert f"executed: {len(truth.batches(run)[first])} record" in found.label
 
 
 def test_a_step_that_was_passed_over_led_to_nothing(

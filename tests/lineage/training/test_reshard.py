@@ -10,10 +10,13 @@ from lineage.provenance.listing import model, worn_placements
 from lineage.schedule import ScheduleSpec, shards_of
 from lineage.training.aggregation import Aggregation
 from lineage.training.ensemble import resume
-from lineage.training.reshard import CAP, VARIABLE, Wear, cap_of_placements, reshard, wear
+from lineage.training.model import find_version
+from lineage.training.placements import CAP, VARIABLE, Wear, cap_of_placements, wear
+from lineage.training.registry import promote
+from lineage.training.reshard import reshard
 from storage.catalogue import tables
 from storage.errors import InvalidInputError, NotFoundError
-from tests.unlearn.equality.forgetting import TWIN, forget
+from tests.unlearn.equality.forgetting import TWIN, carry_out, forget
 from unlearn.request.lifecycle import accept, cancel
 
 
@@ -66,6 +69,60 @@ def test_it_is_counted_through_replacements_and_proposed_past_the_cap(
     assert worn_placements(store) == ()
 
 
+def test_training_again_draws_no_new_placement(store: Any, tally: Any, workshop: Any) -> None:
+    tally.register(store)
+    tally.train(store)
+    forget(store, "subject", ["person-05"])
+    again = tally.train(store)
+    assert worn(store, again) == Wear(0, 96, 4)
+    forget(store, "subject", ["person-06"])
+    again = tally.train(store, shards=3)
+    assert worn(store, again) == Wear(0, 96, 8)
+    assert [each.deleted for each in worn_placements(store)] == [8]
+    late = [{**row, "id": f"l-{row['id']}", "person": "late"} for row in workshop.people(1)]
+    tally.register(store, rows=late)
+    accept(store, "subject", ["person-07"])
+    grown = tally.train(store)
+    assert worn(store, grown) == Wear(0, 100, 12)
+
+
+def test_a_placement_is_that_of_every_model_of_the_dataset(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    accept(store, "subject", ["person-04"])
+    first = tally.train(store)
+    assert worn(store, first) == Wear(0, 92, 0)
+    forget(store, "subject", ["person-05", "person-06"])
+    other = tally.train(store, model="other", shards=2, slices=1)
+    assert worn(store, other) == Wear(0, 92, 8)
+    late = [{**row, "id": f"l-{row['id']}", "person": "late"} for row in workshop.people(1)]
+    tally.register(store, rows=late)
+    tally.train(store, model="other")
+    accept(store, "subject", ["late"])
+    (newest,) = (each for each in worn_placements(store) if each.model == "m")
+    assert (newest.records, newest.deleted) == (92, 8)
+
+
+def test_only_resharding_draws_a_new_placement_and_training_keeps_to_it(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    tally.train(store)
+    tally.train(store, model="other")
+    forget(store, "subject", ["person-05", "person-06"])
+    assert [each.model for each in worn_placements(store)] == ["m", "other"]
+    resume(store, reshard(store, "m"))
+    assert [each.model for each in worn_placements(store)] == ["other"]
+    again = tally.train(store)
+    assert worn(store, again) == Wear(1, 88, 0)
+    other = tally.train(store, model="other")
+    assert worn(store, other) == Wear(1, 88, 0)
+    third = resume(store, reshard(store, "other"))
+    assert worn(store, third) == Wear(2, 88, 0)
+    assert worn(store, tally.train(store, shards=1, slices=1)) is None
+
+
 @pytest.mark.usefixtures("twin_here")
 def test_resharding_trains_the_same_model_under_another_placement_of_who_is_left(
     store: Any, tally: Any, workshop: Any
@@ -93,6 +150,21 @@ def test_resharding_trains_the_same_model_under_another_placement_of_who_is_left
     assert twin["twin_digest"] == twin["model_digest"]
     assert outcome.results["check"]["claim"]["claim"] == "replay-verified"
     assert schedule(workshop, store, resume(store, reshard(store, "m")), 0).generation == 2
+
+
+def test_a_replacement_of_an_older_version_is_not_the_newest_of_its_model(
+    store: Any, tally: Any, workshop: Any
+) -> None:
+    tally.register(store)
+    promote(store, tally.train(store).id, "kept")
+    request = accept(store, "subject", ["person-05", "person-06"])
+    newest = resume(store, reshard(store, "m"))
+    carry_out(store, request.request_ids)
+    assert find_version(store, "m").id == newest.id
+    assert model(store, "m").version == newest.id
+    placement = model(store, "m").placement
+    assert placement is not None
+    assert placement.generation == 1
 
 
 def test_a_model_without_placement_is_not_resharded(store: Any, tally: Any) -> None:

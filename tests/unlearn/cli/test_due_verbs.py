@@ -1,6 +1,7 @@
 """Deadlines and policies on the command line: `request add --due`, `policy`, `tick`, `watch`."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -26,6 +27,9 @@ def test_a_policy_is_shown_and_changed(trained):
     assert (changed["start"], changed["workers"], changed["max_batch"]) == ("at-once", 3, 5)
     assert trained.ask("policy", "set", "max_batch=")["max_batch"] is None
     assert trained.ask("policy", "show")["workers"] == 3
+    shown = trained("policy", "show").out
+    assert re.search(r"approve visits +none", shown)
+    assert len(shown.splitlines()) == len(trained.ask("policy", "show"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,15 @@ def test_a_plan_that_the_policy_objects_to_is_refused_until_there_is_a_reason(tr
     assert f"expunge apply {planned} --approve REASON" in refused.json["error"]["hint"]
     applied = trained.ask("apply", planned, "--on", "debug", "--approve", "a court order")
     assert applied["verdict"] == "passed"
+
+
+def test_a_day_that_is_past_is_taken_and_said_to_be(trained):
+    late = trained("request", "add", "--subject", "p3", "--due", "2020-01-01", "--json")
+    assert late.json["due_at"] == "2020-01-01T23:59:59Z"
+    assert "--due 2020-01-01 is past: what is due by then is overdue already" in late.err
+    today = datetime.now(UTC).date().isoformat()
+    assert "is past" not in trained("request", "add", "--subject", "p4", "--due", today).err
+    assert "is past" not in trained("request", "add", "--subject", "p5").err
 
 
 def test_tick_waits_until_something_is_due(trained, requested):
@@ -68,6 +81,7 @@ def test_watch_looks_again_and_again(trained, requested):
     trained("policy", "set", "start=at-once")
     ticks = trained("watch", "--every", "0.01", "--times", "3", "--on", "debug", "--json")
     assert [tick["started"] for tick in ticks.json] == [[requested], [], []]
+    assert ticks.json[0]["why"] == "pending requests start at once"
     assert ticks.err.count("nothing is pending") == 2
 
 
