@@ -280,12 +280,15 @@ class Cancelled(_Answer):
     """A request or plan that was cancelled.
 
     The rows of a withdrawn request come back by themselves, but for the datasets to ``derive``
-    again.
+    again. ``restored`` versions were published again in place of interim ones; the ``interim`` ones
+    stay in use.
     """
 
     id: str
     state: Literal["cancelled"] = "cancelled"
     derive: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+    interim: tuple[str, ...] = ()
 
 
 def _replaced(results: Mapping[str, Mapping[str, Any]]) -> tuple[Replaced, ...]:

@@ -9,6 +9,7 @@ import click
 from unlearn.cli.call import Call, Noun, Verb, pass_call
 from unlearn.cli.options import Whom, carried_out, whom
 from unlearn.cli.plan import answer_plan, carry_out
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -102,18 +103,26 @@ def show(call: Call, request_id: str) -> None:
 @click.argument("identifier", metavar="ID")
 @pass_call
 def cancel(call: Call, identifier: str) -> None:
-    """Cancel a request that no plan has carried out, or a plan that was not begun."""
+    """Cancel a request that no plan has carried out, or a plan that has purged nothing yet."""
     from unlearn.cli.outcomes import Cancelled
     from unlearn.dispatch.cancel import cancel_plan
     from unlearn.request.lifecycle import cancel as cancel_request
 
     with call.open() as store:
-        derive: tuple[str, ...] = ()
         if _is_plan(identifier):
-            cancel_plan(store, identifier)
+            settled = cancel_plan(store, identifier)
+            answer = Cancelled(id=identifier, restored=settled.restored, interim=settled.interim)
         else:
-            derive = cancel_request(store, identifier)
-        call.out.one(Cancelled(id=identifier, derive=derive))
+            left = cancel_request(store, identifier)
+            answer = Cancelled(
+                id=identifier, derive=left.derive, restored=left.restored, interim=left.interim
+            )
+        call.out.one(answer)
+    for version in answer.interim:
+        say(
+            f"interim version {version} stays in use while requests are open: plan them again, or "
+            "cancel them too"
+        )
     call.then("status")
 
 

@@ -163,15 +163,18 @@ def test_a_request_is_planned_again(trained, requested, planned):
     assert again["requests"] == [requested]
 
 
+NOTHING_LEFT: dict[str, list[str]] = {"derive": [], "restored": [], "interim": []}
+
+
 def test_a_cancelled_request_gives_its_rows_back(trained, requested):
-    cancelled = {"id": requested, "state": "cancelled", "derive": []}
+    cancelled = {"id": requested, "state": "cancelled", **NOTHING_LEFT}
     assert trained.ask("cancel", requested) == cancelled
     assert trained.ask("dataset", "show", "voices")["records"] == 60
     assert trained.ask("cancel", requested, status=5)["error"]["code"] == "refused"
 
 
 def test_a_cancelled_plan_is_never_applied_and_leaves_its_request_open(trained, requested, planned):
-    cancelled = {"id": planned, "state": "cancelled", "derive": []}
+    cancelled = {"id": planned, "state": "cancelled", **NOTHING_LEFT}
     assert trained.ask("cancel", planned) == cancelled
     assert "is cancelled" in trained("apply", planned, *DEBUG, status=5).err
     assert "is cancelled" in trained("cancel", planned, status=5).err
@@ -207,6 +210,27 @@ def test_a_plan_that_has_begun_to_destroy_can_only_be_finished(trained, planned,
     assert "has begun to purge" in refused.err
     assert f"expunge apply {planned}" in refused.err
     assert trained.ask("apply", planned, *DEBUG)["verdict"] == "passed"
+
+
+def test_a_begun_plan_is_cancelled_with_its_request_and_the_whole_model_serves_again(
+    trained, requested, planned, monkeypatch
+):
+    import unlearn.tasks.replay as replay
+
+    def crash(*_given):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "execute", crash)
+        trained("apply", planned, *DEBUG, status=1)
+    assert f"expunge cancel {planned}" in trained("cancel", requested, status=5).err
+    given_up = trained("cancel", planned, "--json")
+    (interim,) = given_up.json["interim"]
+    assert f"interim version {interim} stays in use while requests are open" in given_up.err
+    assert trained.ask("model", "show", "speech")["version"] == interim
+    (again,) = trained.ask("cancel", requested)["restored"]
+    newest = trained.ask("model", "show", "speech")
+    assert (newest["version"], newest["versions"][-1]["interim"]) == (again, False)
 
 
 def test_a_plan_in_the_hands_of_a_living_process_is_not_given_up(trained, planned):
