@@ -45,6 +45,8 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
         with whom.identified():
             by = None if due is None else end_of(due.date())
             receipt = accept(store, whom.kind, whom.ids, whom.within, by)
+        if by is not None and by < store.clock():
+            say(f"{by:%Y-%m-%d} is in the past: what is not done yet is overdue already")
         if whom.alone:
             _answer_request(call, store, whom.kind, receipt.only)
         else:
