@@ -77,6 +77,48 @@ def test_a_twin_makes_the_claim_the_strongest(trained, planned):
     assert checked["twin_digest"] is None
 
 
+def test_what_an_applied_plan_is_asked_again_is_said_not_to_be_done(trained, planned):
+    first = trained("apply", planned, *DEBUG)
+    assert "nothing was done again" not in first.err
+    again = trained("apply", planned, *DEBUG, "--twin", "--json")
+    assert again.json["claim"] == "exact-reproducible"
+    assert f"plan {planned} was applied on " in again.err
+    assert "nothing was done again" in again.err
+    assert "no twin was trained" in again.err
+    assert f"next: expunge verify {planned} --twin" in again.err
+    assert "no twin was trained" not in trained("apply", planned, *DEBUG).err
+
+
+def test_a_twin_that_is_asked_for_after_the_check_is_said_not_to_be_trained(
+    trained, planned, monkeypatch
+):
+    import unlearn.tasks.publish as publish
+
+    def crash(*_given):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "execute", crash)
+        trained("apply", planned, *DEBUG, status=1)
+    assert "no twin was trained" in trained("apply", planned, *DEBUG, "--twin").err
+
+
+def test_a_plan_is_shown_with_its_state_and_the_way_on_from_there(trained, requested, planned):
+    made = trained("plan", planned, "--json")
+    assert (made.json["state"], made.json["applied_at"]) == ("ready", None)
+    assert f"next: expunge apply {planned}" in made.err
+    other = trained.ask("plan", requested)["id"]
+    trained("cancel", other)
+    given_up = trained("plan", other, "--json")
+    assert given_up.json["state"] == "cancelled"
+    assert f"next: expunge show {other}" in given_up.err
+    trained("apply", planned, *DEBUG)
+    done = trained("plan", planned, "--json")
+    assert done.json["state"] == "applied"
+    assert done.json["applied_at"] is not None
+    assert f"next: expunge verify {planned} --twin" in done.err
+
+
 def test_a_verification_is_shown_with_its_evidence(trained, planned):
     trained("apply", planned, *DEBUG)
     checked = trained("verify", planned, "--json")
