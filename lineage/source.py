@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,25 @@ def load(ref: str, root: Path) -> object:
                 hint="run from the folder that holds it, or pass --root",
             ) from error
         return _function(module, place, name)
+
+
+def require_there(ref: str, root: Path) -> None:
+    """Raise if a recorded function's file is no longer under its import root; import nothing.
+
+    Raises:
+        ProgramError: it was moved or removed, with how to let it be found again.
+    """
+    place = ref.partition(":")[0]
+    dotted = place.replace(".", "/")
+    names = [place] if place.endswith(".py") else [f"{dotted}.py", f"{dotted}/__init__.py"]
+    if not any((root / name).is_file() for name in names):
+        link = f"ln -s FOLDER {shlex.quote(str(root))}"
+        raise ProgramError(
+            f"{ref} is no longer in {root}",
+            hint="put it back there"
+            if root.exists()
+            else f"move the folder back, or make a link to where it is now: {link}",
+        )
 
 
 def source_of(function: Callable[..., object]) -> Source:

@@ -47,8 +47,12 @@ from lineage.data.retained import (
 )
 from lineage.data.version import Version, open_version
 from lineage.errors import DatasetError, TransformError
+<<<<<<< HEAD
 from lineage.names import check_said
 from lineage.source import load
+=======
+from lineage.source import load, require_there
+>>>>>>> wt-found2
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables
@@ -326,6 +330,7 @@ def _record(
 
 def _pinned(recorded: tables.Transform) -> TransformFunction:
     """Import the function of a transform, and refuse it where it is not what was executed."""
+    require_there(recorded.ref, Path(recorded.root))
     found = load(recorded.ref, Path(recorded.root))
     if not isinstance(found, TransformFunction) or found.source.digest != recorded.source:
         raise TransformError(

@@ -208,13 +208,13 @@ def _shard(row: tables.Run) -> int:
 
 
 def _made_by(session: Session, training: tables.Training) -> tables.ModelVersion | None:
-    """The first version with a member of the training's runs: plans make later ones."""
+    """The first version with a member of the training's runs: others came in its place."""
     return session.scalar(
         select(tables.ModelVersion)
         .join(tables.ModelMember, tables.ModelMember.version_id == tables.ModelVersion.id)
         .join(tables.Checkpoint, tables.Checkpoint.id == tables.ModelMember.checkpoint_id)
         .join(tables.Run, tables.Run.id == tables.Checkpoint.run_id)
-        .where(tables.Run.training_id == training.id, tables.ModelVersion.plan_id.is_(None))
+        .where(tables.Run.training_id == training.id, tables.ModelVersion.replaces_id.is_(None))
         .order_by(tables.ModelVersion.sequence)
         .limit(1)
     )

@@ -25,7 +25,7 @@ from lineage.training.environment import Environment, deterministic, fingerprint
 from lineage.training.given import GivenModels, given_to
 from lineage.training.models_read import executing
 from lineage.training.order import DrawnSchedule, Order
-from lineage.training.program import Program, load_program
+from lineage.training.program import Program, load_program, refuse_changes, require_source
 from lineage.training.recorder import StoreRecorder
 from lineage.training.run import Run
 from lineage.training.seeds import RANKS, drawing, seeder
@@ -229,22 +229,21 @@ def pinned_program(store: Store, program_id: str, *, allow_changed: bool = False
     """Import a recorded program, and refuse it where its source is no longer what was recorded.
 
     Raises:
-        ProgramError: it cannot be imported, or has changed and that is not allowed.
+        ProgramError: it is no longer where it was, cannot be imported, or has changed and that is
+            not allowed.
     """
     with store.catalogue.read() as session:
         recorded = session.get_one(tables.Program, program_id)
-    program = load_program(recorded.ref, Path(recorded.root))
+    root = Path(recorded.root)
+    require_source(recorded.ref, root, recorded.files, allow_changed=allow_changed)
+    program = load_program(recorded.ref, root)
     changed = sorted(
         name
         for name in recorded.files.keys() | program.source.files.keys()
         if recorded.files.get(name) != program.source.files.get(name)
     )
-    if changed and not allow_changed:
-        raise ProgramError(
-            f"program {recorded.ref} has changed since it trained: {', '.join(changed)}",
-            hint="restore the source, or pass --allow-changed: then the claim says so",
-            changed=changed,
-        )
+    if not allow_changed:
+        refuse_changes(recorded.ref, changed)
     return program
 
 

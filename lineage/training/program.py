@@ -2,14 +2,14 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lineage.errors import ProgramError
-from lineage.source import Source, load, source_of
+from lineage.source import Source, changed_files, load, require_there, source_of
 from lineage.user_code import user_code
 
 TORCH = re.compile(r"^\s*(import|from)\s+torch\b", re.MULTILINE)
@@ -60,3 +60,30 @@ def load_program(ref: str, root: Path) -> Program:
             f"{ref} is not a training program", hint="decorate the function with @lineage.program"
         )
     return found
+
+
+def require_source(
+    ref: str, root: Path, files: Mapping[str, str], *, allow_changed: bool = False
+) -> None:
+    """Raise if a recorded program cannot be executed as it is now; import nothing.
+
+    Raises:
+        ProgramError: it is no longer where it was, or has changed and that is not allowed.
+    """
+    require_there(ref, root)
+    if not allow_changed:
+        refuse_changes(ref, changed_files(root, files))
+
+
+def refuse_changes(ref: str, changed: Sequence[str]) -> None:
+    """Raise if files of a program have changed.
+
+    Raises:
+        ProgramError: some have; they are named.
+    """
+    if changed:
+        raise ProgramError(
+            f"program {ref} has changed since it trained: {', '.join(changed)}",
+            hint="restore the source, or pass --allow-changed: then the claim says so",
+            changed=changed,
+        )

@@ -88,13 +88,17 @@ def _replaced_by(session: Session, plan_id: str) -> str | None:
     )
     if purged is None:
         return None
-    newer = session.scalar(
-        select(version)
-        .where(version.replaces_id == purged.id, version.interim.is_(False))
-        .order_by(version.sequence.desc())
-        .limit(1)
-    )
+    newer = _newer(session, purged)
+    while newer is not None and newer.plan_id is None:  # the same, published again
+        newer = _newer(session, newer)
     return "nothing" if newer is None else f"{newer.id} of {newer.plan_id}"
+
+
+def _newer(session: Session, replaced: tables.ModelVersion) -> tables.ModelVersion | None:
+    """The newest version that came in place of another and does not only stand in for it."""
+    version = tables.ModelVersion
+    newer = select(version).where(version.replaces_id == replaced.id, version.interim.is_(False))
+    return session.scalars(newer.order_by(version.sequence.desc())).first()
 
 
 def _on_record(

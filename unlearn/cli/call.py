@@ -42,6 +42,11 @@ class Call:
         """Where the answer goes."""
         return JsonOutput() if self.as_json else TableOutput()
 
+    @property
+    def has_store(self) -> bool:
+        """Return True if there is a store, whatever state it is in."""
+        return (self.path / "catalogue.db").exists()
+
     def open(self) -> "Store":
         """The store that must be there.
 
@@ -63,7 +68,7 @@ class Call:
 
         if self.path.exists() and not self.path.is_dir():
             raise click.UsageError(f"{self.path} is not a folder: it cannot hold a store")
-        made = not (self.path / "catalogue.db").exists()
+        made = not self.has_store
         store = Store.create(self.path)
         if made:
             say(f"made a store at {self.path}")

@@ -1,5 +1,6 @@
 """The verbs about datasets."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -42,8 +43,11 @@ def add(
 ) -> None:
     """Register the rows of a CSV, Parquet or Arrow file, in a new dataset or a known one."""
     from lineage.data.dataset import add as add_rows
+    from storage.intake import inspect
     from unlearn.cli.answers import Registered
 
+    if not call.has_store:  # none is made for a file that cannot be registered
+        inspect(file, id_columns=ids, subject_columns=subjects, text_columns=texts)
     with call.open_or_create() as store:
         version = add_rows(
             store,
@@ -56,7 +60,7 @@ def add(
             update=update,
         )
         call.out.one(Registered.of(version))
-    call.then(f"train MODULE:PROGRAM --dataset {name} --model NAME")
+    call.then(f"train MODULE:PROGRAM --dataset {shlex.quote(name)} --model NAME")
 
 
 @dataset.command("list", example="expunge dataset list")
@@ -129,4 +133,4 @@ def derive(
             )
         made = derive_rows(store, found, sources, name, given)
         call.out.one(Registered.of(made))
-    call.then(f"train MODULE:PROGRAM --dataset {name} --model NAME")
+    call.then(f"train MODULE:PROGRAM --dataset {shlex.quote(name)} --model NAME")

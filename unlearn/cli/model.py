@@ -68,9 +68,9 @@ def choose(call: Call, version: str, over: tuple[str, ...], grounds: tuple[str, 
     if len(by) < len(grounds):
         raise click.UsageError("name each dataset once: --by DATASET[:METRIC]")
     with call.open() as store:
-        choice = record(store, version, over, by).id
-        _show(call, choice)
-    call.then(f"lineage of {version}")
+        choice = record(store, version, over, by)
+        _show(call, choice.id)
+    call.then(f"lineage of {choice.version_id}")
 
 
 @model.command(example="expunge model publish mv-0123456789 --to 'St. Mary hospital'")

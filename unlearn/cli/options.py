@@ -1,6 +1,7 @@
 """What several verbs take: whom a question is about, settings, how a plan is carried out."""
 
 import json
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -57,7 +58,9 @@ class Whom:
     @property
     def request(self) -> str:
         """The command that asks to forget them, without their ids."""
-        return f"request add --{self.kind}{'s FILE' if self.lines else ' ID'}"
+        scope = "namespace" if self.kind == "subject" else "dataset"
+        within = "" if self.within is None else f" --{scope} {shlex.quote(self.within)}"
+        return f"request add --{self.kind}{'s FILE' if self.lines else ' ID'}{within}"
 
     @property
     def alone(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lineage.data.identity import Identified
 from lineage.provenance.selection import Chosen, Measured, Selection
+from storage.catalogue import tables
 from unlearn.audit import Verified
 from unlearn.claim import Claim, Verdict
 from unlearn.impact import Impact
@@ -138,9 +139,14 @@ class PlannedTask(_Answer):
 
 
 class PlanAnswer(_Answer):
-    """A plan as it is reviewed: what will be done, its cost beside a full retrain, what lost."""
+    """A plan as it is reviewed: what will be done, its cost beside a full retrain, what lost.
+
+    ``state`` and ``applied_at`` are those of now; everything else is as it was planned.
+    """
 
     id: str
+    state: str
+    applied_at: datetime | None
     requests: tuple[str, ...]
     records: int
     visits: int
@@ -163,14 +169,15 @@ class PlanAnswer(_Answer):
     rejected: tuple[Rejected, ...]
 
     @classmethod
-    def of(cls, plan_id: str, plan: Plan) -> Self:
+    def of(cls, row: tables.Plan, plan: Plan) -> Self:
         """A recorded plan; the forgotten positions in it are left out."""
         shared = {
             name: getattr(plan, name) for name in cls.model_fields if name in Plan.model_fields
         }
         begins = timetable(plan.tasks, plan.workers).begins
         tasks = tuple(PlannedTask.of(task, begins[task.id]) for task in plan.tasks)
-        return cls(**{**shared, "id": plan_id, "tasks": tasks})
+        now = {"id": row.id, "state": row.state, "applied_at": row.applied_at}
+        return cls(**{**shared, **now, "tasks": tasks})
 
 
 class Replaced(_Answer):
@@ -280,12 +287,19 @@ class Cancelled(_Answer):
     """A request or plan that was cancelled.
 
     The rows of a withdrawn request come back by themselves, but for the datasets to ``derive``
+<<<<<<< HEAD
     again, in this order.
+=======
+    again. ``restored`` versions were published again in place of interim ones; the ``interim`` ones
+    stay in use.
+>>>>>>> wt-found2
     """
 
     id: str
     state: Literal["cancelled"] = "cancelled"
     derive: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+    interim: tuple[str, ...] = ()
 
 
 def _replaced(results: Mapping[str, Mapping[str, Any]]) -> tuple[Replaced, ...]:

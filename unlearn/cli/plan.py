@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lineage.store import Store
+    from storage.catalogue.tables import Plan as Recorded
     from unlearn.cli.outcomes import Applied
     from unlearn.plan.model import Plan
     from unlearn.withheld import WithheldAlias
@@ -52,11 +53,12 @@ def plan(
         raise click.UsageError("a plan that was made is shown as it is: give its id alone")
     with call.open() as store:
         if again:
-            plan_id, made = _found(store, names[0])
+            (plan_id,) = names
         else:
-            plan_id, made = _made(store, names, workers, measure, exact_selection)
-        _show(call, plan_id, made, why, mermaid)
-    call.then(f"apply {plan_id}")
+            plan_id, _ = _made(store, names, workers, measure, exact_selection)
+        row, made = _found(store, plan_id)
+        _show(call, row, made, why, mermaid)
+    call.then(_way_on(row, made))
 
 
 @click.command(cls=Verb, example="expunge apply plan-0123456789 --workers 2 --twin")
@@ -87,9 +89,10 @@ def verify(call: Call, plan_id: str, twin: bool) -> None:
 
 def answer_plan(call: Call, store: "Store", requests: tuple[str, ...]) -> None:
     """Plan some requests together, and answer with the plan."""
-    plan_id, made = _made(store, requests)
-    _show(call, plan_id, made)
-    call.then(f"apply {plan_id}")
+    plan_id, _ = _made(store, requests)
+    row, made = _found(store, plan_id)
+    _show(call, row, made)
+    call.then(_way_on(row, made))
 
 
 def _made(
@@ -109,15 +112,32 @@ def _made(
     return make_plan(store, requests, workers, how, exact_selection=exact_selection)
 
 
-def _found(store: "Store", plan_id: str) -> tuple[str, "Plan"]:
+def _found(store: "Store", plan_id: str) -> tuple["Recorded", "Plan"]:
     from unlearn.plan.stored import load_plan
 
     with store.catalogue.read() as session:
-        return plan_id, load_plan(session, plan_id)[1]
+        return load_plan(session, plan_id)
+
+
+def _way_on(row: "Recorded", made: "Plan") -> str:
+    """Return the command that goes on from the state of a plan."""
+    if row.state == "applied":
+        return verification(row.id, made)
+    return f"show {row.id}" if row.state == "cancelled" else f"apply {row.id}"
+
+
+def verification(plan_id: str, made: "Plan") -> str:
+    """Return the command that verifies a plan; a loop that was only watched has no twin."""
+    return f"verify {plan_id}" if _is_watched(made) else f"verify {plan_id} --twin"
+
+
+def _is_watched(made: "Plan") -> bool:
+    """Return True if a plan has the owner of a watched loop train it again."""
+    return any(task.work.kind == "external" for task in made.tasks)
 
 
 def _show(
-    call: Call, plan_id: str, made: "Plan", why: str | None = None, mermaid: bool = False
+    call: Call, row: "Recorded", made: "Plan", why: str | None = None, mermaid: bool = False
 ) -> None:
     from unlearn.cli.outcomes import PlanAnswer
     from unlearn.plan import explain
@@ -127,7 +147,7 @@ def _show(
     elif why is not None:
         call.out.one(explain.why(made, why))
     else:
-        call.out.one(PlanAnswer.of(plan_id, made))
+        call.out.one(PlanAnswer.of(row, made))
 
 
 def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
@@ -135,7 +155,7 @@ def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
     answer = carried_out_plan(call, store, plan_id, **how)
     call.out.one(answer)
     tell_withheld(call, answer.withheld)
-    call.then(f"verify {plan_id} --twin")
+    call.then(verification(plan_id, _found(store, plan_id)[1]))
     click.get_current_context().exit(after_plan(answer.verdict, withheld=bool(answer.withheld)))
 
 
@@ -168,7 +188,15 @@ def carried_out_plan(
     from unlearn.dispatch.worker import Options
 
     call.resumption = f"apply {plan_id}"
-    workers = workers or _found(store, plan_id)[1].workers
+    row, made = _found(store, plan_id)
+    if row.applied_at is not None:
+        say(f"plan {plan_id} was applied on {row.applied_at:%Y-%m-%d}: nothing was done again")
+    elif twin and _is_watched(made):
+        say("a loop that was only watched has no twin: the verdict will be inconclusive")
+    workers = workers or made.workers
     pool = InProcess(store) if place == "debug" else LocalWorkers(store, workers)
     options = Options(twin=twin, allow_changed=allow_changed)
-    return Applied.of(plan_id, drive(store, plan_id, pool, options, Progress(call).tell, approval))
+    results = drive(store, plan_id, pool, options, Progress(call).tell, approval)
+    if twin and results["publish"]["versions"] and not results["check"]["twins"]:
+        say("no twin was trained: this plan was checked before, without one")
+    return Applied.of(plan_id, results)

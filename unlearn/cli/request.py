@@ -47,6 +47,8 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
             if by is not None and by < store.clock():
                 say(f"--due {by:%Y-%m-%d} is past: what is due by then is overdue already")
             receipt = accept(store, whom.kind, whom.ids, whom.within, by)
+        if by is not None and by < store.clock():
+            say(f"{by:%Y-%m-%d} is in the past: what is not done yet is overdue already")
         if whom.alone:
             _answer_request(call, store, whom.kind, receipt.only)
         else:
@@ -105,22 +107,36 @@ def show(call: Call, request_id: str) -> None:
 @click.argument("identifier", metavar="ID")
 @pass_call
 def cancel(call: Call, identifier: str) -> None:
-    """Cancel a request that no plan has carried out, or a plan that was not begun."""
+    """Cancel a request that no plan has carried out, or a plan that has purged nothing yet."""
     from unlearn.cli.outcomes import Cancelled
     from unlearn.dispatch.cancel import cancel_plan
     from unlearn.request.lifecycle import cancel as cancel_request
     from unlearn.request.restoring import commands
 
     with call.open() as store:
-        derive: tuple[str, ...] = ()
         if _is_plan(identifier):
-            cancel_plan(store, identifier)
+            settled = cancel_plan(store, identifier)
+            answer = Cancelled(id=identifier, restored=settled.restored, interim=settled.interim)
         else:
+<<<<<<< HEAD
             derive = cancel_request(store, identifier)
         call.out.one(Cancelled(id=identifier, derive=derive))
         again = commands(store, derive)
     for command in again or ("status",):
         call.then(command)
+=======
+            left = cancel_request(store, identifier)
+            answer = Cancelled(
+                id=identifier, derive=left.derive, restored=left.restored, interim=left.interim
+            )
+        call.out.one(answer)
+    for version in answer.interim:
+        say(
+            f"interim version {version} stays in use while requests are open: plan them again, or "
+            "cancel them too"
+        )
+    call.then("status")
+>>>>>>> wt-found2
 
 
 @click.command(cls=Verb, example="expunge retry plan-0123456789")

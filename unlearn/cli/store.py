@@ -1,5 +1,6 @@
 """The verbs about a store as a whole: ``init``, ``status``, ``doctor``."""
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def status(call: Call) -> None:
     elif found.withheld:
         tell_withheld(call, found.withheld)
     elif found.reshard:
-        call.then(f"reshard {found.reshard[0].model}")
+        call.then(f"reshard {shlex.quote(found.reshard[0].model)}")
 
 
 @click.command(cls=Verb, example="expunge doctor")

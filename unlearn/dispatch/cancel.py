@@ -9,10 +9,14 @@ from storage.processes import is_alive
 from unlearn.dispatch.journal import give_up
 from unlearn.errors import PlanError
 from unlearn.plan.stored import load_plan
+from unlearn.request.interims import Settled, settle_interims
 
 
-def cancel_plan(store: Store, plan_id: str) -> None:
+def cancel_plan(store: Store, plan_id: str) -> Settled:
     """Cancel a plan: its requests stay open, what it leased is free again.
+
+    Returns the interim versions of cancelled plans that stay in use while requests wait, and what
+    was published again in place of others.
 
     Raises:
         NotFoundError: there is no such plan.
@@ -33,6 +37,7 @@ def cancel_plan(store: Store, plan_id: str) -> None:
                 hint=f"go on with it: expunge apply {plan_id}",
             )
         give_up(session, store, row)
+        return settle_interims(session, store)
 
 
 def _purging(session: Session, plan_id: str) -> bool:

@@ -15,6 +15,8 @@ from unlearn.errors import StalePlanError, TaskError
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
 from unlearn.plan.passes.timetable import by_urgency
+from unlearn.plan.sources import source_faults
+from unlearn.plan.stored import load_plan
 
 REMINDER = 60.0
 """Seconds after which it is said again what is running."""
@@ -55,6 +57,8 @@ def apply(
 
     Raises:
         ApprovalError: the policy asks for such a reason.
+        ProgramError: a program was moved, or has changed and that is not allowed. What is seen of
+            it before the first task leaves the plan as it is.
         StalePlanError: the graph changed in a way that touches the plan, before or meanwhile.
         PlanError: it is cancelled or overtaken, or being applied elsewhere.
         TaskError: a worker died; the plan can be applied again.
@@ -66,6 +70,7 @@ def apply(
     plan = check_fresh(store, plan_id)
     if plan is not None:
         require_approval(store, plan_id, plan, approval)
+    _require_sources(store, plan_id, options)
     ownership = journal.own(store, plan_id)
     state = "failed"
     try:
@@ -86,6 +91,16 @@ def apply(
         workers.close()
         journal.release(store, ownership, state)
     return journal.results(store, plan_id)
+
+
+def _require_sources(store: Store, plan_id: str, options: Options) -> None:
+    """Refuse to begin where a program that is left to be executed was moved or has changed."""
+    with store.catalogue.read() as session:
+        _, plan = load_plan(session, plan_id)
+        done = journal.results_of(session, plan_id)
+        left = [task for task in plan.tasks if task.id not in done]
+        for fault in source_faults(session, left, allow_changed=options.allow_changed):
+            raise fault
 
 
 def _drive(

@@ -261,7 +261,7 @@ def _assemble(
             claim_possible=possible_claim(
                 session, found, asked.gone, work.replayed, settled.steered
             ),
-            notes=notes(session, found, affected, asked.gone, late, work.replayed),
+            notes=notes(session, found, affected, asked.gone, late, work.tasks),
             accuracy=accuracy,
             exact_selection=asked.exact_selection,
             rejected=(

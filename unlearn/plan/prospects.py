@@ -17,6 +17,7 @@ from storage.catalogue import tables
 from unlearn.claim import Claim
 from unlearn.impact import Impact
 from unlearn.plan.model import Task
+from unlearn.plan.sources import source_faults
 from unlearn.plan.world import VersionFacts
 
 
@@ -63,7 +64,7 @@ def notes(
     affected: Sequence[VersionFacts],
     gone: Positions,
     late: Sequence[str],
-    replayed: Sequence[Task],
+    tasks: Sequence[Task],
 ) -> tuple[str, ...]:
     """Sentences about a plan that whoever reviews it should read."""
     said = [
@@ -83,7 +84,11 @@ def notes(
             f"{counted(len(late), 'request')} came after a model was published, and may depend on "
             "it: sharding promises less then"
         )
-    replays = [task.work.run_id for task in replayed if task.work.kind == "replay"]
+    said += (
+        f"{fault.message}: this plan cannot be applied as it is"
+        for fault in source_faults(session, tasks)
+    )
+    replays = [task.work.run_id for task in tasks if task.work.kind == "replay"]
     if untracked := untracked_of(session, replays):
         said.append(f"{sentence(untracked)}: only a twin shows whether a replay is exact")
     said += map(_choice, chosen(session, found.closure.everything, found.versions))

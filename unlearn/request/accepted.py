@@ -1,4 +1,4 @@
-"""What a request to forget is answered with: a receipt."""
+"""What a request to forget is answered with: a receipt; and what its withdrawal is."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,3 +86,17 @@ class Receipt:
     def due_at(self) -> datetime | None:
         """By when the first of the open requests must be done."""
         return min((each.due_at for each in self.requests if each.due_at), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What became of a cancelled request.
+
+    The rows of the datasets to ``derive`` come back only when these are derived again. ``restored``
+    are versions that were published again in place of interim ones; ``interim`` are those of
+    cancelled plans that stay in use, because other requests wait.
+    """
+
+    derive: tuple[str, ...]
+    restored: tuple[str, ...]
+    interim: tuple[str, ...]

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lineage.errors import ProgramError
+from lineage.source import require_there
 from lineage.store import Store
 from lineage.training.aggregation import Aggregation, model_digest
+from lineage.training.program import require_source
 from storage import child
 from storage.processes import is_alive, this_process
 from unlearn.claim import Twin
 from unlearn.errors import InconclusiveError
 from unlearn.plan.model import Plan
-from unlearn.twin.kit import RESULT, pack
+from unlearn.twin.kit import REFUSAL, RESULT, Kit, pack
 from unlearn.twin.left_out import LeftOut
 
 TWINS = "twins"
@@ -55,8 +58,12 @@ def _trained(
     with store.catalogue.read() as session:
         left_out = LeftOut(session, plan)
     kit = pack(store, left_out, made, folder, plan.affected.checkpoints)
+    _require_sources(kit)
     (folder / "kit.json").write_text(kit.model_dump_json(), "utf-8")
     done = child.run(child.python("unlearn.twin.train", str(folder)), cwd=folder)
+    if (folder / REFUSAL).is_file():
+        sys.stderr.write(done.stderr)
+        raise InconclusiveError((folder / REFUSAL).read_text("utf-8"))
     if done.returncode != 0 or not (folder / RESULT).is_file():
         sys.stderr.write(done.stderr)
         last = (done.stderr.strip() or "no output").splitlines()[-1]
@@ -66,6 +73,22 @@ def _trained(
         )
     answer: dict[str, list[str]] = json.loads((folder / RESULT).read_text("utf-8"))
     return answer
+
+
+def _require_sources(kit: Kit) -> None:
+    """Refuse before a process starts, where a program or transform is not what it was.
+
+    Raises:
+        InconclusiveError: one was moved, or has changed.
+    """
+    try:
+        for item in kit.items:
+            if item.kind == "run":
+                require_source(item.ref, Path(item.root), item.files)
+            elif item.made_by is not None:
+                require_there(item.made_by.ref, Path(item.made_by.root))
+    except ProgramError as error:
+        raise InconclusiveError(error.message, hint=error.hint) from error
 
 
 def _twin(version: Mapping[str, Any], members: list[str] | None, why: str = "") -> Twin:

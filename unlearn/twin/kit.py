@@ -34,6 +34,9 @@ from unlearn.twin.left_out import LeftOut
 RESULT = "result.json"
 """The file in which a twin's process leaves its digests, at its end."""
 
+REFUSAL = "refusal.txt"
+"""The file in which a twin's process leaves one sentence instead, where it cannot train."""
+
 ORDER = pa.schema([("step", pa.int64()), ("key", pa.uint64())])
 
 
@@ -65,6 +68,7 @@ class TwinTransform(_Frozen):
 
     ref: str
     root: str
+    source: str
     inputs: tuple[str, ...]
     given: TwinModels
     without: tuple[int, ...] = ()
@@ -263,6 +267,7 @@ class _Packer:
         return TwinTransform(
             ref=made.ref,
             root=made.root,
+            source=made.source,
             inputs=tuple(self._dataset(each, owns, cut) for each, owns in pairs),
             given=self._models(executed.given),
             without=_absent(version, own, absent),

@@ -1,10 +1,12 @@
 """Training a twin: a new process and a new store that never held the forgotten rows.
 
-Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and gets ``result.json``.
+Run as ``python -m unlearn.twin.train FOLDER``; FOLDER holds ``kit.json`` and gets
+``result.json``, or ``refusal.txt``.
 """
 
 import json
 import sys
+import traceback
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,7 @@ from lineage.data.dataset import append, without
 from lineage.data.function import TransformFunction
 from lineage.data.transform import derive
 from lineage.data.version import Version, open_version
-from lineage.errors import ProgramError
+from lineage.errors import ProgramError, ProgramFailedError, TransformError
 from lineage.source import load
 from lineage.store import Store
 from lineage.training import recording
@@ -29,9 +31,18 @@ from lineage.training.lesson import Teacher
 from lineage.training.program import Program, load_program
 from storage.catalogue import tables
 from storage.catalogue.tables import new_id
+from storage.errors import ExpungeError
 from storage.exposures import Log
 from storage.rows import table_rows
-from unlearn.twin.kit import RESULT, Kit, TwinDataset, TwinModels, TwinRun
+from unlearn.twin.kit import (
+    REFUSAL,
+    RESULT,
+    Kit,
+    TwinDataset,
+    TwinModels,
+    TwinRun,
+    TwinTransform,
+)
 
 
 def train(folder: Path) -> dict[str, list[str]]:
@@ -72,13 +83,23 @@ def _register(store: Store, twin: TwinDataset, folder: Path, runs: Mapping[str, 
             session.add(dataset)
             given = _models(session, runs, twin.made_by.given)
         models = {alias: Teacher(store, members) for alias, members in given.items()}
-        function = load(twin.made_by.ref, Path(twin.made_by.root))
-        assert isinstance(function, TransformFunction)
+        function = _function(twin.made_by)
         made = derive(store, function, twin.made_by.inputs, twin.key, models)
         return _without(store, made, twin.made_by.without)
     assert twin.file is not None
     rows = table_rows(pq.read_table(folder / twin.file))
     return append(store, dataset, rows, source=twin.file, salt=bytes.fromhex(twin.salt)).id
+
+
+def _function(made_by: TwinTransform) -> TransformFunction:
+    """Import a transform, and refuse it where it is not what was executed."""
+    function = load(made_by.ref, Path(made_by.root))
+    if not isinstance(function, TransformFunction) or function.source.digest != made_by.source:
+        raise TransformError(
+            f"transform {made_by.ref} has changed since it was executed",
+            hint="restore the source it was executed with",
+        )
+    return function
 
 
 def _without(store: Store, version: Version, keys: Collection[int]) -> str:
@@ -178,6 +199,20 @@ def _checkpoint(run_id: str, step: int) -> Select[tables.Checkpoint]:
     )
 
 
+def main(folder: Path) -> int:
+    """Train, and leave the digests, or one sentence about why that is refused; return the status.
+
+    The traceback of what a program raised goes to standard error: only its author understands it.
+    """
+    try:
+        (folder / RESULT).write_text(json.dumps(train(folder)), "utf-8")
+    except ExpungeError as error:
+        (folder / REFUSAL).write_text(error.message, "utf-8")
+        if isinstance(error, ProgramFailedError):
+            traceback.print_exception(error)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    (place / RESULT).write_text(json.dumps(train(place)), "utf-8")
+    sys.exit(main(Path(sys.argv[1])))

@@ -127,10 +127,10 @@ def test_a_program_that_is_gone_says_which_why_and_the_remedy(own_program: Any, 
     with store.catalogue.read() as session:
         recorded = session.query(tables.Program).one()
     shutil.rmtree(own_program.root)
-    with pytest.raises(ProgramError, match=r"tally\.py:train cannot be imported") as refused:
+    with pytest.raises(ProgramError, match=r"tally\.py:train is no longer in") as refused:
         pinned_program(store, recorded.id)
     assert str(own_program.root) in refused.value.message
-    assert "--root" in refused.value.hint
+    assert f"ln -s FOLDER {own_program.root}" in refused.value.hint
     assert version.sequence == 1
 
 

@@ -25,6 +25,25 @@ def test_adding_to_a_store_that_is_there_does_not_claim_to_make_one(shell):
     assert "made a store" not in shell(*ADD).err
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("nowhere.csv", "--id", "clip"), 2),
+        (("voices.csv", "--id", "klip"), 2),
+        (("program.py", "--subject", "who"), 2),
+    ],
+)
+def test_no_store_is_made_for_a_file_that_cannot_be_registered(shell, words, status):
+    refused = shell("dataset", "add", "voices", *words, status=status)
+    assert "made a store" not in refused.err
+    assert not (shell.folder / ".expunge").exists()
+
+
+def test_the_next_command_names_a_dataset_as_it_must_be_typed(shell):
+    added = shell("dataset", "add", "all voices", "voices.csv", "--id", "clip")
+    assert "--dataset 'all voices' --model NAME" in added.err
+
+
 @pytest.mark.parametrize("extension", ["parquet", "arrow"])
 def test_parquet_and_arrow_give_the_same_rows_as_csv(shell, extension):
     table = pa.csv.read_csv("voices.csv")
@@ -105,7 +124,7 @@ def test_duplicate_ids_are_named_by_row_and_nothing_is_written(shell):
     assert refused.out == ""
     assert "rows 8 and 61" in refused.err
     assert "c7" not in refused.err
-    assert shell.ask("dataset", "list") == []
+    assert not (shell.folder / ".expunge").exists()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,48 @@ def test_a_twin_makes_the_claim_the_strongest(trained, planned):
     assert checked["twin_digest"] is None
 
 
+def test_what_an_applied_plan_is_asked_again_is_said_not_to_be_done(trained, planned):
+    first = trained("apply", planned, *DEBUG)
+    assert "nothing was done again" not in first.err
+    again = trained("apply", planned, *DEBUG, "--twin", "--json")
+    assert again.json["claim"] == "exact-reproducible"
+    assert f"plan {planned} was applied on " in again.err
+    assert "nothing was done again" in again.err
+    assert "no twin was trained" in again.err
+    assert f"next: expunge verify {planned} --twin" in again.err
+    assert "no twin was trained" not in trained("apply", planned, *DEBUG).err
+
+
+def test_a_twin_that_is_asked_for_after_the_check_is_said_not_to_be_trained(
+    trained, planned, monkeypatch
+):
+    import unlearn.tasks.publish as publish
+
+    def crash(*_given):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "execute", crash)
+        trained("apply", planned, *DEBUG, status=1)
+    assert "no twin was trained" in trained("apply", planned, *DEBUG, "--twin").err
+
+
+def test_a_plan_is_shown_with_its_state_and_the_way_on_from_there(trained, requested, planned):
+    made = trained("plan", planned, "--json")
+    assert (made.json["state"], made.json["applied_at"]) == ("ready", None)
+    assert f"next: expunge apply {planned}" in made.err
+    other = trained.ask("plan", requested)["id"]
+    trained("cancel", other)
+    given_up = trained("plan", other, "--json")
+    assert given_up.json["state"] == "cancelled"
+    assert f"next: expunge show {other}" in given_up.err
+    trained("apply", planned, *DEBUG)
+    done = trained("plan", planned, "--json")
+    assert done.json["state"] == "applied"
+    assert done.json["applied_at"] is not None
+    assert f"next: expunge verify {planned} --twin" in done.err
+
+
 def test_a_verification_is_shown_with_its_evidence(trained, planned):
     trained("apply", planned, *DEBUG)
     checked = trained("verify", planned, "--json")
@@ -163,15 +205,18 @@ def test_a_request_is_planned_again(trained, requested, planned):
     assert again["requests"] == [requested]
 
 
+NOTHING_LEFT: dict[str, list[str]] = {"derive": [], "restored": [], "interim": []}
+
+
 def test_a_cancelled_request_gives_its_rows_back(trained, requested):
-    cancelled = {"id": requested, "state": "cancelled", "derive": []}
+    cancelled = {"id": requested, "state": "cancelled", **NOTHING_LEFT}
     assert trained.ask("cancel", requested) == cancelled
     assert trained.ask("dataset", "show", "voices")["records"] == 60
     assert trained.ask("cancel", requested, status=5)["error"]["code"] == "refused"
 
 
 def test_a_cancelled_plan_is_never_applied_and_leaves_its_request_open(trained, requested, planned):
-    cancelled = {"id": planned, "state": "cancelled", "derive": []}
+    cancelled = {"id": planned, "state": "cancelled", **NOTHING_LEFT}
     assert trained.ask("cancel", planned) == cancelled
     assert "is cancelled" in trained("apply", planned, *DEBUG, status=5).err
     assert "is cancelled" in trained("cancel", planned, status=5).err
@@ -207,6 +252,27 @@ def test_a_plan_that_has_begun_to_destroy_can_only_be_finished(trained, planned,
     assert "has begun to purge" in refused.err
     assert f"expunge apply {planned}" in refused.err
     assert trained.ask("apply", planned, *DEBUG)["verdict"] == "passed"
+
+
+def test_a_begun_plan_is_cancelled_with_its_request_and_the_whole_model_serves_again(
+    trained, requested, planned, monkeypatch
+):
+    import unlearn.tasks.replay as replay
+
+    def crash(*_given):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "execute", crash)
+        trained("apply", planned, *DEBUG, status=1)
+    assert f"expunge cancel {planned}" in trained("cancel", requested, status=5).err
+    given_up = trained("cancel", planned, "--json")
+    (interim,) = given_up.json["interim"]
+    assert f"interim version {interim} stays in use while requests are open" in given_up.err
+    assert trained.ask("model", "show", "speech")["version"] == interim
+    (again,) = trained.ask("cancel", requested)["restored"]
+    newest = trained.ask("model", "show", "speech")
+    assert (newest["version"], newest["versions"][-1]["interim"]) == (again, False)
 
 
 def test_a_plan_in_the_hands_of_a_living_process_is_not_given_up(trained, planned):

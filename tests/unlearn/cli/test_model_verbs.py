@@ -57,6 +57,9 @@ def test_a_choice_is_kept_and_told_of_whom_it_was_made_by(trained, version):
     impact = trained.ask("impact", "--subject", "p3")
     assert [each["choice"] for each in impact["chosen"]] == [made["id"]]
     assert trained.ask("who-saw", "--subject", "p3")["chosen"] == impact["chosen"]
+    by_name = trained("model", "choose", "speech", "--by", "voices:loss").err
+    next_ = by_name.rpartition("next: expunge ")[2].split()
+    assert trained.ask(*next_)["id"] == second
     assert "nothing is said of what" in trained("model", "choose", version, status=2).err
     twice = ("model", "choose", version, "--by", "voices:loss", "--by", "voices")
     assert "name each dataset once" in trained(*twice, status=2).err

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader
 
 from lineage.integrations.torch import observe
 from lineage.store import Store
+from unlearn.cli.plan import verification
+from unlearn.plan.stored import load_plan
 
 DEBUG = ("--on", "debug")
 TRAIN = ("train", "drawn.py:train", "--dataset", "voices", "--model", "speech", "--epochs", "2")
@@ -153,7 +155,11 @@ def test_a_plan_says_whose_command_it_starts(observed):
     assert "external-1" in shown
     assert command in shown
     assert command in observed("show", plan["id"]).out
-    failed = observed.ask("apply", plan["id"], *DEBUG, status=1)
+    with Store.open(observed.folder / ".expunge") as store, store.catalogue.read() as session:
+        assert verification(plan["id"], load_plan(session, plan["id"])[1]) == f"verify {plan['id']}"
+    failed_call = observed("apply", plan["id"], *DEBUG, "--twin", "--json", status=1)
+    assert "a loop that was only watched has no twin" in failed_call.err
+    failed = failed_call.json
     assert failed["error"]["code"] == "failed"
     assert failed["error"]["message"].endswith("ended with status 1: no such disk")
     assert "apply the plan again" in failed["error"]["hint"]

@@ -61,8 +61,7 @@ def test_an_error_in_a_worker_comes_back_as_it_was_raised(
 ) -> None:
     with trained.catalogue.write() as session:
         for program in session.query(tables.Program):
-            program.root = str(tally.folder / "nowhere")
-    with pytest.raises(ProgramError, match="cannot be imported from") as failed:
+            program.ref = "tally.py:nothing"
+    with pytest.raises(ProgramError, match=r"tally\.py:nothing cannot be imported from"):
         apply(trained, plan[0], LocalWorkers(trained, 1))
-    assert "--root" in failed.value.hint
     assert states(trained, plan[0])["publish"] == "pending"
