@@ -47,12 +47,8 @@ from lineage.data.retained import (
 )
 from lineage.data.version import Version, open_version
 from lineage.errors import DatasetError, TransformError
-<<<<<<< HEAD
 from lineage.names import check_said
-from lineage.source import load
-=======
 from lineage.source import load, require_there
->>>>>>> wt-found2
 from lineage.store import Store
 from storage import ledger
 from storage.catalogue import tables

@@ -287,12 +287,8 @@ class Cancelled(_Answer):
     """A request or plan that was cancelled.
 
     The rows of a withdrawn request come back by themselves, but for the datasets to ``derive``
-<<<<<<< HEAD
-    again, in this order.
-=======
-    again. ``restored`` versions were published again in place of interim ones; the ``interim`` ones
-    stay in use.
->>>>>>> wt-found2
+    again, in this order. ``restored`` versions were published again in place of interim ones; the
+    ``interim`` ones stay in use.
     """
 
     id: str

@@ -47,8 +47,6 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
             if by is not None and by < store.clock():
                 say(f"--due {by:%Y-%m-%d} is past: what is due by then is overdue already")
             receipt = accept(store, whom.kind, whom.ids, whom.within, by)
-        if by is not None and by < store.clock():
-            say(f"{by:%Y-%m-%d} is in the past: what is not done yet is overdue already")
         if whom.alone:
             _answer_request(call, store, whom.kind, receipt.only)
         else:
@@ -118,25 +116,19 @@ def cancel(call: Call, identifier: str) -> None:
             settled = cancel_plan(store, identifier)
             answer = Cancelled(id=identifier, restored=settled.restored, interim=settled.interim)
         else:
-<<<<<<< HEAD
-            derive = cancel_request(store, identifier)
-        call.out.one(Cancelled(id=identifier, derive=derive))
-        again = commands(store, derive)
-    for command in again or ("status",):
-        call.then(command)
-=======
             left = cancel_request(store, identifier)
             answer = Cancelled(
                 id=identifier, derive=left.derive, restored=left.restored, interim=left.interim
             )
         call.out.one(answer)
+        again = commands(store, answer.derive)
     for version in answer.interim:
         say(
             f"interim version {version} stays in use while requests are open: plan them again, or "
             "cancel them too"
         )
-    call.then("status")
->>>>>>> wt-found2
+    for command in again or ("status",):
+        call.then(command)
 
 
 @click.command(cls=Verb, example="expunge retry plan-0123456789")

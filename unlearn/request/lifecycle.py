@@ -34,13 +34,9 @@ from storage.manifests import dump_bitmap
 from unlearn.errors import RequestError
 from unlearn.request.accepted import Accepted, Receipt, Withdrawal
 from unlearn.request.deadline import month_after
-<<<<<<< HEAD
+from unlearn.request.interims import settle_interims
 from unlearn.request.reading import batches, forget_sets, open_requests
 from unlearn.request.restoring import restore
-=======
-from unlearn.request.interims import settle_interims
-from unlearn.request.reading import batches, open_requests
->>>>>>> wt-found2
 
 KINDS = ("subject", "record")
 """What a request may name."""
@@ -91,15 +87,10 @@ def _require_request(kind: str, names: Sequence[str]) -> None:
 def cancel(store: Store, request_id: str) -> Withdrawal:
     """Withdraw a request that no plan has carried out: the fence falls, the rows come back.
 
-<<<<<<< HEAD
-    Plans made for it and not begun are cancelled with it. Returns the names of the datasets whose
-    rows come back only when they are derived again, in the order to do so. Replays that other plans
-    carried out meanwhile stay without the rows, as these plans say.
-=======
     Plans made for it and not begun are cancelled with it. What interim versions of cancelled plans
-    stand in for is published again, unless another open request reaches it. Replays that other
-    plans carried out meanwhile stay without the rows, as these plans say.
->>>>>>> wt-found2
+    stand in for is published again, unless another open request reaches it. The answer names the
+    datasets whose rows come back only when they are derived again, in the order to do so. Replays
+    that other plans carried out meanwhile stay without the rows, as these plans say.
 
     Raises:
         NotFoundError: there is no such request.
@@ -134,13 +125,8 @@ def cancel(store: Store, request_id: str) -> Withdrawal:
         session.flush()
         derive = restore(session, store, request_id, stale)
         ledger.commit(session, "request", request.id, {"state": "cancelled"}, store.clock())
-<<<<<<< HEAD
-    return derive
-=======
         settled = settle_interims(session, store)
-    derive = tuple(sorted(name for name in left if name is not None))
     return Withdrawal(derive, settled.restored, settled.interim)
->>>>>>> wt-found2
 
 
 def _ready_plans(request_id: str) -> Select[tables.Plan]:

@@ -49,7 +49,6 @@ def test_a_plan_that_the_policy_objects_to_is_refused_until_there_is_a_reason(tr
     assert applied["verdict"] == "passed"
 
 
-<<<<<<< HEAD
 def test_a_day_that_is_past_is_taken_and_said_to_be(trained):
     late = trained("request", "add", "--subject", "p3", "--due", "2020-01-01", "--json")
     assert late.json["due_at"] == "2020-01-01T23:59:59Z"
@@ -57,14 +56,6 @@ def test_a_day_that_is_past_is_taken_and_said_to_be(trained):
     today = datetime.now(UTC).date().isoformat()
     assert "is past" not in trained("request", "add", "--subject", "p4", "--due", today).err
     assert "is past" not in trained("request", "add", "--subject", "p5").err
-=======
-def test_a_day_in_the_past_is_taken_and_said_to_be_past(trained):
-    late = trained("request", "add", "--subject", "p3", "--due", "2020-01-01", "--json")
-    assert late.json["due_at"] == "2020-01-01T23:59:59Z"
-    assert "2020-01-01 is in the past: what is not done yet is overdue already" in late.err
-    ahead = trained("request", "add", "--subject", "p4", "--due", "2999-01-01")
-    assert "in the past" not in ahead.err
->>>>>>> wt-found2
 
 
 def test_tick_waits_until_something_is_due(trained, requested):
