@@ -53,7 +53,7 @@ def test_every_dataset_has_its_rows_again_or_is_named(
     if meanwhile == "planned":
         other = unlearn.accept(made, "subject", "person-03").request_ids
         unlearn.apply(made, unlearn.make_plan(made, other)[0])
-    named = unlearn.cancel(made, request)
+    named = unlearn.cancel(made, request).derive
     assert list(named) == sorted(named)
     after = {name: rows_of(made, name) for name in names}
     for name in named:
