@@ -78,6 +78,13 @@ def _fields(**names: str) -> Rebuilt:
     return contents
 
 
+def _verification(_session: Session, row: tables.Verification) -> Iterator[Content]:
+    """What was found; entries of earlier stores leave the evidence out."""
+    content = {"plan": row.plan_id, "claim": row.claim, "verdict": row.verdict}
+    yield content | {"evidence": row.evidence}
+    yield content
+
+
 def _checkpoint(_session: Session, row: tables.Checkpoint) -> Iterator[Content]:
     content = {"run": row.run_id, "step": row.step, "digest": row.digest, "consumed": row.consumed}
     yield content | ({"edition": row.edition} if row.edition else {})
@@ -183,9 +190,7 @@ KINDS: dict[str, _Kind] = {
     "retirement": _Kind(tables.Model, _NOTHING, needs=lambda row: row.retired_at is not None),
     "schedule": _Kind(tables.Run, _run),
     "transform": _Kind(tables.Transform, _transform),
-    "verification": _Kind(
-        tables.Verification, _fields(plan="plan_id", claim="claim", verdict="verdict")
-    ),
+    "verification": _Kind(tables.Verification, _verification),
     "withdrawal": _Kind(
         tables.Publication, _NOTHING, needs=lambda row: row.withdrawn_at is not None
     ),

@@ -156,6 +156,7 @@ def _record(
         model_digest=made[-1]["digest"] if made else None,
         twin_digest=twins[-1].twin_digest if twins else None,
     )
+    found = verified.model_dump(mode="json")
     with store.catalogue.write() as session:
         session.add(
             tables.Verification(
@@ -163,10 +164,10 @@ def _record(
                 plan_id=plan_id,
                 claim=statement.claim.value,
                 verdict=verdict.value,
-                evidence=verified.model_dump(mode="json"),
+                evidence=found,
                 created_at=store.clock(),
             )
         )
-        content = {"plan": plan_id, "claim": statement.claim, "verdict": verdict}
+        content = {"plan": plan_id, "claim": statement.claim, "verdict": verdict, "evidence": found}
         ledger.commit(session, "verification", verified.id, content, store.clock())
     return verified

@@ -91,7 +91,7 @@ def test_a_mistake_on_the_command_line_is_a_usage_error(registered, words, said)
     [
         ("program.py:mute", "decorate the function with @lineage.program"),
         ("program.py:not_a_program", "not a training program"),
-        ("program.py:absent", "cannot be imported"),
+        ("program.py:absent", "has no function 'absent'"),
         ("nowhere.py:train", "cannot be imported"),
         ("program.py", "is not module:function"),
     ],
