@@ -71,6 +71,7 @@ def wear(session: Session, version_id: str) -> Wear | None:
     """Return what the placement of a version has borne; None where it has none to draw anew.
 
     An extended version may have shards of several placements: the one that has borne most counts.
+    A shard that has all rows from a position on, and no slices, is placed by none.
     """
     own: dict[tuple[str, int], list[tables.DatasetVersion]] = {}
     for run in origins_of(session, version_id).values():

@@ -204,7 +204,8 @@ def test_a_model_is_extended_by_what_came_and_resharded_when_it_is_proposed(trai
     assert trained.ask("status")["reshard"] == []
     trained("request", "add", "--subject", "p1", "--subject", "p2")
     (proposed,) = trained.ask("status")["reshard"]
-    assert (proposed["model"], proposed["records"], proposed["deleted"]) == ("speech", 68, 4)
+    # The eight rows that came later are one shard by their positions: no placement has them.
+    assert (proposed["model"], proposed["records"], proposed["deleted"]) == ("speech", 60, 4)
     assert trained("status").err.endswith("expunge reshard speech\n")
     made = trained.ask("reshard", "speech")
     assert len(made["runs"]) == 3
