@@ -157,7 +157,7 @@ class Observed:
         """
         if batch.refusal is not None:
             raise batch.refusal
-        self._log.note(batch)
+        self._log.note(self.sink.own(batch))
 
     def discard(self) -> None:
         """Note that the batch drawn last is not learned from, as after a loss that is no number."""

@@ -41,6 +41,10 @@ class EventSink:
         self.tracked = tracked
         self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
 
+    def own(self, batch: "DrawnBatch") -> "DrawnBatch":
+        """Return a batch of this run; that of another one is a stranger."""
+        return batch if batch.sink is self else self.stranger
+
     def close(self) -> None:
         """Let what a loop does with its old batches be of no more interest."""
         self.note = _ignore

@@ -167,11 +167,10 @@ def flowed(batches: tuple[DrawnBatch, ...], _gradients: tuple[Tensor, ...]) -> N
     backward = backward_pass()
     for batch in batches:
         batch.sink.note(GradientFlowed(batch, backward))
-    if len(OPEN) != 1 or batches[0].sink is not OPEN[0]:
-        for sink in OPEN:
-            # Another run's batch is one that this one does not know.
-            if any(batch.sink is not sink for batch in batches):
-                sink.note(GradientFlowed(sink.stranger, backward))
+    for sink in OPEN:
+        # Another run's batch is one that this one does not know.
+        if any(batch.sink is not sink for batch in batches):
+            sink.note(GradientFlowed(sink.stranger, backward))
 
 
 def leave(tensor: TrackedTensor) -> None:
@@ -181,10 +180,10 @@ def leave(tensor: TrackedTensor) -> None:
 
 
 def lose_track_of(origin: Origin) -> None:
-    """Note that what was made of batches went where nobody follows it."""
-    batch = origin.batches[0]
-    if batch is not batch.sink.stranger:
-        lose_track(batch.sink)
+    """Note that what was made of batches went where nobody follows it: in each of their runs."""
+    for sink in OPEN:
+        if any(batch.sink is sink and batch is not sink.stranger for batch in origin.batches):
+            lose_track(sink)
 
 
 def lose_track(sink: EventSink) -> None:

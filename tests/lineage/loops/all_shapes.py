@@ -11,6 +11,7 @@ from tests.lineage.loops.shapes import (
     containers,
     datasets,
     delegation,
+    earlier_runs,
     identity,
     inputs,
     libraries,
@@ -50,6 +51,7 @@ MODULES = (
     mixed_gradients,
     parts,
     delegation,
+    earlier_runs,
 )
 
 
