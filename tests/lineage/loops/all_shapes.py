@@ -23,6 +23,7 @@ from tests.lineage.loops.shapes import (
     remembering,
     replay,
     several_loaders,
+    strangers,
     streams,
     subclasses,
     transformers_trainers,
@@ -52,6 +53,7 @@ MODULES = (
     parts,
     delegation,
     earlier_runs,
+    strangers,
 )
 
 
