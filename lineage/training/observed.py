@@ -94,6 +94,7 @@ class Observed:
         self._since = time.perf_counter()
         self._handed = 0
         self._conversions: list[Callable[[object], object]] = []
+        self._looks: list[Callable[[], None]] = []
         self._broken = False
 
     @property
@@ -157,7 +158,7 @@ class Observed:
         """
         if batch.refusal is not None:
             raise batch.refusal
-        self._log.note(batch)
+        self._log.note(self.sink.own(batch))
 
     def discard(self) -> None:
         """Note that the batch drawn last is not learned from, as after a loss that is no number."""
@@ -207,6 +208,8 @@ class Observed:
                 f"run {self.id} cannot go on: a checkpoint failed, and what was drawn is not kept",
                 hint=f"go on from its last checkpoint: observe(…, resume={self.id!r})",
             )
+        for look in self._looks:
+            look()
         if not self.step or not self._in_first(self._is_due):
             return
         self._broken = True
@@ -271,6 +274,10 @@ class Observed:
     def convert_state(self, convert: Callable[[object], object]) -> None:
         """Convert each state before it is looked at; what it came from stays as it is."""
         self._conversions.append(convert)
+
+    def look_before_checkpoints(self, look: Callable[[], None]) -> None:
+        """Call a function before each checkpoint; it may note what it finds."""
+        self._looks.append(look)
 
     def _state(self) -> dict[str, object]:
         state: dict[str, object] = {}

@@ -26,10 +26,12 @@ class EventSink:
 
     ``stranger`` stands for all that is learned from without anybody knowing what it is.
     ``tracked`` returns the objects whose state checkpoints keep. ``lost`` says that data went where
-    nobody follows it, and that its owner was told.
+    nobody follows it, and that its owner was told. ``strange`` counts the gradients that flowed
+    through batches that the run does not know; ``buffers`` says how those of its state were when
+    such a batch met weights; ``escaped`` that data of one went where nobody follows it.
     """
 
-    __slots__ = ("lost", "note", "stranger", "tracked")
+    __slots__ = ("buffers", "escaped", "lost", "note", "strange", "stranger", "tracked")
 
     def __init__(
         self,
@@ -38,8 +40,19 @@ class EventSink:
     ) -> None:
         self.note = note
         self.lost = False
+        self.strange = 0
+        self.escaped = False
+        self.buffers: object = None
         self.tracked = tracked
         self.stranger = DrawnBatch(np.empty(0, np.int64), self, unknown=1)
+
+    def own(self, batch: "DrawnBatch") -> "DrawnBatch":
+        """Return a batch of this run; that of another one is a stranger."""
+        return batch if batch.sink is self else self.stranger
+
+    def knows(self, batches: Iterable["DrawnBatch"]) -> bool:
+        """Return True if all of these are batches of this run, and none is a stranger."""
+        return all(each.sink is self and each is not self.stranger for each in batches)
 
     def close(self) -> None:
         """Let what a loop does with its old batches be of no more interest."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lineage.integrations.torch.deriving import STATISTICS, is_training, origin_of
 from lineage.integrations.torch.kept_records import ANEW, Keeps, about
+from lineage.integrations.torch.moved_state import meet_weights, writes_state
 from lineage.integrations.torch.origins import NOTHING, Origin, joined, settled
 from lineage.integrations.torch.tracked_tensor import (
     STEPPING,
@@ -25,7 +26,7 @@ from lineage.integrations.torch.tracked_tensor import (
     report,
     unmark,
 )
-from lineage.training.update_window import NO_PASS, EventSink
+from lineage.training.update_window import NO_PASS
 
 _LEAVING = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__})
 """Functions that give the values to somebody who does not follow them."""
@@ -86,6 +87,7 @@ def _follow_tensor(name: str, keeps: Keeps, tensor: Tensor, args: Any, kwargs: A
     if tensor.requires_grad:
         if tensor.grad_fn is not None:
             report(tensor, origin.batches)
+            meet_weights(origin.batches)
     elif type(tensor) is Tensor or type(tensor) is TrackedTensor:
         mark(tensor, origin)
     else:
@@ -106,7 +108,9 @@ def _follow_writing(
         # Views of what is written may be plain ones, but not of what was tracked before.
         return
     if tensor.requires_grad and tensor.grad_fn is not None:
-        report(tensor, joined(known, written).batches)
+        made = joined(known, written).batches
+        report(tensor, made)
+        meet_weights(made)
         return
     if tensor.requires_grad and type(tensor) is not TrackedTensor:
         if written.batches:
@@ -121,7 +125,7 @@ def _write(tensor: Tensor, written: Origin, known: Origin | None, *, anew: bool)
             _write_into_weight(tensor, written)
         return
     fresh = type(tensor) is Tensor
-    if fresh and written.batches and _is_state(tensor, written.batches[0].sink):
+    if fresh and written.batches and writes_state(tensor, written):
         return
     origin = written if anew or known is None else settled(joined(known, written), tensor.shape)
     if origin.batches:
@@ -134,7 +138,7 @@ def _write(tensor: Tensor, written: Origin, known: Origin | None, *, anew: bool)
 
 def _write_into_weight(tensor: Tensor, written: Origin) -> None:
     """Lose track of what became part of a weight, unless an optimizer learns or it is state."""
-    if not STEPPING and not _is_state(tensor, written.batches[0].sink):
+    if not STEPPING and not writes_state(tensor, written):
         lose_track_of(written)
 
 
@@ -168,17 +172,6 @@ def _mark_memory(tensor: Tensor, written: Origin, fresh: bool) -> None:
         lose_track_of(written)
 
 
-def _is_state(tensor: Tensor, sink: EventSink) -> bool:
-    """Return True if a batch moved what checkpoints keep, as a running mean: that is no batch."""
-    place = tensor.untyped_storage().data_ptr()
-    modules = (each for each in sink.tracked() if isinstance(each, nn.Module))
-    return any(
-        each.untyped_storage().data_ptr() == place
-        for module in modules
-        for each in (*module.parameters(), *module.buffers())
-    )
-
-
 def _keep_statistics(name: str, args: Any, kwargs: Any) -> None:
     """Let running statistics carry what moved them, where no checkpoint keeps them."""
     source = args[0] if args else kwargs.get("input")
@@ -186,7 +179,7 @@ def _keep_statistics(name: str, args: Any, kwargs: Any) -> None:
         return
     kept_in = (*args[1:3], kwargs.get("running_mean"), kwargs.get("running_var"))
     for each in kept_in:
-        if isinstance(each, Tensor) and not _is_state(each, source._origin.batches[0].sink):
+        if isinstance(each, Tensor) and not writes_state(each, source._origin):
             known = each._origin if type(each) is TrackedTensor else NOTHING
             if type(each) is Tensor or type(each) is TrackedTensor:
                 mark(each, settled(joined(known, source._origin._replace(axis=None)), each.shape))

@@ -1,7 +1,7 @@
 """Hooks that tell of an optimizer's gradients and of its steps."""
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,7 +21,7 @@ from lineage.integrations.torch.tracked_tensor import (
 from lineage.integrations.torch.untraced import untraced
 from lineage.training.events import GradientFlowed, GradientsCollected, Updated
 from lineage.training.observed import Observed
-from lineage.training.update_window import BY_HAND, Gradients
+from lineage.training.update_window import BY_HAND, DrawnBatch, Gradients
 
 
 def watch_optimizer(run: Observed, optimizer: Optimizer) -> Callable[[], object]:
@@ -168,8 +168,7 @@ class _Hooks:
                 found = Gradients.CHANGED
             if type(grad) is TrackedTensor:
                 found = found if found is Gradients.FOREIGN else Gradients.CHANGED
-                for batch in grad._origin.part.batches:
-                    self._run.note(GradientFlowed(batch, BY_HAND))
+                self._flowed_by_hand(grad._origin.part.batches)
         return found
 
     def _late(self, parameter: Tensor, found: Gradients) -> Gradients:
@@ -185,10 +184,13 @@ class _Hooks:
         """Tell of gradients that the loop computed itself, if they know of which batches."""
         if not all(type(each) is TrackedTensor for each in gradients):
             return Gradients.FOREIGN
-        for batch in batches_in(gradients):
-            self._run.note(GradientFlowed(batch, BY_HAND))
+        self._flowed_by_hand(batches_in(gradients))
         self._run.note(GradientsCollected(self._window, BY_HAND, Gradients.EMPTY))
         return Gradients.KEPT
+
+    def _flowed_by_hand(self, batches: Iterable[DrawnBatch]) -> None:
+        for batch in batches:
+            self._run.note(GradientFlowed(self._run.sink.own(batch), BY_HAND))
 
     @untraced
     def _stepping(self, _optimizer: Optimizer, args: Any, kwargs: Any) -> None:

@@ -78,5 +78,6 @@ def settled(origin: Origin, shape: Iterable[int]) -> Origin:
         batches = tuple(dict.fromkeys(each.part if each.partial else each for each in batches))
         origin = origin._replace(batches=batches)
         if len(batches) > MOST_BATCHES:
-            return Origin((batches[0].sink.stranger,), origin.flat)
+            strangers = dict.fromkeys(each.sink.stranger for each in batches)
+            return Origin(tuple(strangers), origin.flat)
     return origin

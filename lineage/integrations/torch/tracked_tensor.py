@@ -29,6 +29,11 @@ STEPPING: list[object] = []
 
 _LOG = logging.getLogger("lineage")
 
+_LEFT = (
+    "values of a watched batch went where nobody follows them: what the loop learns from them "
+    "later is not known, so its lineage is incomplete; keep plain tensors of torch"
+)
+
 as_plain = torch._C.DisableTorchFunctionSubclass
 """A block in which tracked tensors are plain ones, and nothing is followed."""
 
@@ -167,11 +172,11 @@ def flowed(batches: tuple[DrawnBatch, ...], _gradients: tuple[Tensor, ...]) -> N
     backward = backward_pass()
     for batch in batches:
         batch.sink.note(GradientFlowed(batch, backward))
-    if len(OPEN) != 1 or batches[0].sink is not OPEN[0]:
-        for sink in OPEN:
-            # Another run's batch is one that this one does not know.
-            if any(batch.sink is not sink for batch in batches):
-                sink.note(GradientFlowed(sink.stranger, backward))
+    for sink in OPEN:
+        # Another run's batch is one that this one does not know.
+        if any(batch.sink is not sink for batch in batches):
+            sink.note(GradientFlowed(sink.stranger, backward))
+        sink.strange += not sink.knows(batches)
 
 
 def leave(tensor: TrackedTensor) -> None:
@@ -181,19 +186,17 @@ def leave(tensor: TrackedTensor) -> None:
 
 
 def lose_track_of(origin: Origin) -> None:
-    """Note that what was made of batches went where nobody follows it."""
-    batch = origin.batches[0]
-    if batch is not batch.sink.stranger:
-        lose_track(batch.sink)
+    """Note that what was made of batches went where nobody follows it: in each of their runs."""
+    for sink in OPEN:
+        if any(batch.sink is sink and batch is not sink.stranger for batch in origin.batches):
+            lose_track(sink)
+        sink.escaped |= not sink.knows(origin.batches)
 
 
-def lose_track(sink: EventSink) -> None:
-    """Note that data of a batch went where nobody follows it."""
+def lose_track(sink: EventSink, what: str = _LEFT) -> None:
+    """Note that nobody can follow ``what`` happened, and say it once."""
     sink.note(TrackLost())
     if sink.lost:
         return
     sink.lost = True
-    _LOG.warning(
-        "values of a watched batch went where nobody follows them: what the loop learns from "
-        "them later is not known, so its lineage is incomplete; keep plain tensors of torch"
-    )
+    _LOG.warning(what)

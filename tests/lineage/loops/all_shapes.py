@@ -11,6 +11,7 @@ from tests.lineage.loops.shapes import (
     containers,
     datasets,
     delegation,
+    earlier_runs,
     identity,
     inputs,
     libraries,
@@ -22,6 +23,7 @@ from tests.lineage.loops.shapes import (
     remembering,
     replay,
     several_loaders,
+    strangers,
     streams,
     subclasses,
     transformers_trainers,
@@ -50,6 +52,8 @@ MODULES = (
     mixed_gradients,
     parts,
     delegation,
+    earlier_runs,
+    strangers,
 )
 
 
