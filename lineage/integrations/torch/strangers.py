@@ -7,7 +7,9 @@ from records that nobody knows, and is told so: its lineage is incomplete.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
+from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, autograd
@@ -21,11 +23,17 @@ from lineage.integrations.torch.tracked_tensor import (
     OPEN,
     TrackedTensor,
     as_plain,
+    batches_in,
     flowed,
     track,
 )
 from lineage.integrations.torch.untraced import set_apart
+from lineage.training.events import Fetched
 from lineage.training.observed import Observed
+
+_NUMBERS = count()
+_ITERATIONS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The iterators of watched loaders, by the number of the iteration that is under way."""
 
 _next = _BaseDataLoaderIter.__next__
 _run_backward = autograd._engine_run_backward  # type: ignore[attr-defined]
@@ -65,10 +73,20 @@ def _see_no_more() -> None:
 def _next_told(loads: Any) -> Any:
     """Return the next batch of any loader of torch; one that is not watched is a stranger."""
     batch = _next(loads)
-    if type(loads._collate_fn) is not Collate:
+    if type(loads._collate_fn) is Collate:
+        _note_fetched(loads, batch)
+    else:
         unknown = [each for each in tensors_of(batch) if type(each) is not TrackedTensor]
         track(unknown, *(sink.stranger for sink in OPEN))
     return batch
+
+
+def _note_fetched(loads: Any, batch: Any) -> None:
+    """Tell of a watched batch, whoever fetched it: a trainer says itself what it trains on."""
+    if loads._num_yielded == 1 or loads not in _ITERATIONS:  # one with workers may begin again
+        _ITERATIONS[loads] = next(_NUMBERS)
+    for each in batches_in(batch):
+        each.sink.note(Fetched(each, _ITERATIONS[loads]))
 
 
 def _told_copying(function: Callable[..., Any]) -> Callable[..., Any]:
