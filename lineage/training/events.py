@@ -34,6 +34,13 @@ class Handed(NamedTuple):
     loader: object
 
 
+class Fetched(NamedTuple):
+    """A watched loader gave a batch, in one ``iteration`` over it; see `EventReplayer`."""
+
+    batch: DrawnBatch
+    iteration: object
+
+
 class GradientFlowed(NamedTuple):
     """A gradient flowed through what was computed from a batch, in a numbered backward pass."""
 
@@ -72,6 +79,7 @@ class Paused(NamedTuple):
 LoopEvent = (
     DrawnBatch
     | Handed
+    | Fetched
     | WindowOpened
     | WindowClosed
     | GradientFlowed
@@ -89,6 +97,10 @@ class EventReplayer:
 
     ``step`` is how many steps were done before the first event. ``unknown`` counts what nobody
     knows of what was given to the loop; ``bounds`` are the steps whose batches are upper bounds.
+
+    A trainer fetches batches that it may drop, so it says which ones it begins to train on. What an
+    iteration gave of which no batch was trained on was read by somebody else, in a hook of the
+    user's say: it was drawn too, at the latest by the next step.
     """
 
     def __init__(self, step: int) -> None:
@@ -96,14 +108,20 @@ class EventReplayer:
         self.bounds = BitMap()
         self._step = step
         self._windows: list[UpdateWindow] = []
+        self._fetched: dict[DrawnBatch, object] = {}
+        self._trained_on: set[object] = set()
 
     def read(self, event: LoopEvent) -> Iterator[Batch]:
         """Return the batches that are settled by one more event."""
         match event:
             case DrawnBatch():
-                for window in self._windows:
-                    window.draw(event)
+                self._train_on(event)
+                self._draw(event)
+            case Fetched(batch, iteration):
+                if iteration not in self._trained_on:
+                    self._fetched[batch] = iteration
             case Handed(batch, before, loader):
+                self._train_on(batch)
                 for window in self._windows:
                     window.hand(batch, before, loader)
             case GradientFlowed(batch, backward):
@@ -123,12 +141,33 @@ class EventReplayer:
             case WindowOpened(window):
                 self._windows.append(window)
             case WindowClosed(window):
+                self._draw_fetched()
                 yield from self._visited((window,))
                 self._windows.remove(window)
             case Paused():
+                self._draw_fetched()
                 yield from self._visited(self._windows)
 
+    def _draw(self, batch: DrawnBatch) -> None:
+        for window in self._windows:
+            window.draw(batch)
+
+    def _train_on(self, batch: DrawnBatch) -> None:
+        """Take in that a batch is trained on, and so are those of its iteration, if they are."""
+        iteration = self._fetched.get(batch)
+        if iteration is not None:
+            self._trained_on.add(iteration)
+            fetched = self._fetched.items()
+            self._fetched = {each: of for each, of in fetched if of != iteration}
+
+    def _draw_fetched(self) -> None:
+        """Draw what was fetched by nobody who says what it trains on."""
+        for batch in self._fetched:
+            self._draw(batch)
+        self._fetched = {}
+
     def _updated(self, done: Updated) -> Iterator[Batch]:
+        self._draw_fetched()
         learned = done.window.update(done.backward, done.held)
         for batch in done.window.take_lost():
             yield self._batch(batch, self._step, applied=False)

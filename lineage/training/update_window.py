@@ -186,8 +186,8 @@ class UpdateWindow:
 
     @property
     def pending(self) -> Sequence[DrawnBatch]:
-        """The batches that were drawn since the last update."""
-        return self._drawn
+        """The batches that were drawn since the last update, or fetched ahead and not drawn yet."""
+        return [*self._drawn, *(batch for batch, _ in self._waiting.values())]
 
     def draw(self, batch: DrawnBatch) -> None:
         """Take in that a batch was handed to the loop."""
@@ -203,8 +203,12 @@ class UpdateWindow:
         """Take in that a loader fetched a batch ahead, and which one ``before``.
 
         It counts as drawn when the next one is fetched: a step that comes first learned from the
-        one before. A step that was seen to learn from neither may have learned from this one.
+        one before. A step that was seen to learn from neither may have learned from this one. One
+        that still waits when another iteration begins was drawn too: the loop may have used it.
         """
+        abandoned = self._waiting.get(loader)
+        if abandoned is not None and not abandoned[0].learned:
+            self.draw(abandoned[0])
         self._waiting[loader] = batch, before
 
     def flow(self, batch: DrawnBatch, backward: int) -> bool:
@@ -240,7 +244,13 @@ class UpdateWindow:
         self._elsewhere.add(backward)
 
     def discard(self) -> None:
-        """Take the loop's word that the batch drawn last is not learned from, however often."""
+        """Take the loop's word that the batch drawn last is not learned from, however often.
+
+        Where a batch was fetched ahead, the loop may mean that one: then nothing is taken back, and
+        the step is a bound.
+        """
+        if any(not batch.learned for batch, _ in self._waiting.values()):
+            return
         if self._drawn and self._discardable:
             self._discardable = False
             batch = self._drawn.pop()

@@ -46,9 +46,18 @@ def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = F
 
     Raises:
         ProgramError: the innermost dataset is not the registered one, or where it is to be
-            ``checked``, is not seen to have its order.
+            ``checked``, is not seen to have its order; or a part gives its items in a way of its
+            own, and they are not to be compared.
     """
     whole, through = _innermost(dataset)
+    own = None if checked else _with_own_way(dataset)
+    if own is not None:
+        raise ProgramError(
+            f"the loader reads a {type(own).__name__}, which gives items in a way of its own, so "
+            "nobody knows which rows they are",
+            hint="name the record of a sample: watch(loader, record='id'), or change samples in "
+            "the dataset inside",
+        )
     registered = len(version.present.records)
     if len(whole) != registered:
         raise ProgramError(
@@ -67,10 +76,10 @@ def rows_of(dataset: Any, version: Version, *, checked: bool, together: bool = F
 
 def _innermost(dataset: Any) -> tuple[Any, Callable[[Names], Names]]:
     """Return the dataset that a part was selected from, and the way to what tells its rows."""
-    if isinstance(dataset, Subset):
+    if _is_plain(dataset, Subset):
         whole, through = _innermost(dataset.dataset)
         return whole, lambda names: partial(_selected, dataset, through(names))
-    if isinstance(dataset, ConcatDataset):
+    if _is_plain(dataset, ConcatDataset):
         parts = [_innermost(part) for part in dataset.datasets]
         wholes = [whole for whole, _ in parts]
         if all(whole is wholes[0] for whole in wholes):
@@ -83,6 +92,24 @@ def _innermost(dataset: Any) -> tuple[Any, Callable[[Names], Names]]:
                 hint="name the record of a sample: watch(loader, record='id')",
             )
     return dataset, lambda names: names
+
+
+def _is_plain(dataset: Any, kind: type[Any]) -> bool:
+    """Return True if a dataset is of a kind, and gives the items of it as the kind does."""
+    own, of_kind = type(dataset), ("__getitem__", "__getitems__", "__len__")
+    return isinstance(dataset, kind) and all(
+        getattr(own, name, None) is getattr(kind, name, None) for name in of_kind
+    )
+
+
+def _with_own_way(dataset: Any) -> Any:
+    """Return the part of a dataset that gives its items in another way than torch's, if any."""
+    for kind in (Subset, ConcatDataset):
+        if isinstance(dataset, kind) and not _is_plain(dataset, kind):
+            return dataset
+    parts = [dataset.dataset] if isinstance(dataset, Subset) else []
+    parts += dataset.datasets if isinstance(dataset, ConcatDataset) else []
+    return next((own for each in parts if (own := _with_own_way(each)) is not None), None)
 
 
 def _same(indexes: Sequence[Any], _samples: Sequence[Any]) -> Sequence[Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lineage.integrations.torch.deriving import STATISTICS, is_training, origin_of
-from lineage.integrations.torch.kept_records import ANEW, Keeps, about
+from lineage.integrations.torch.kept_records import ANEW, RESIZED, Keeps, about
 from lineage.integrations.torch.moved_state import meet_weights, writes_state
 from lineage.integrations.torch.origins import NOTHING, Origin, joined, settled
 from lineage.integrations.torch.tracked_tensor import (
@@ -104,6 +104,8 @@ def _follow_writing(
     anew = not several and (name in ANEW or (name == "setitem" and _is_all(given[0])))
     if keeps is Keeps.INTO and not anew and not _is_mask(known, given):
         known = known.part
+    elif name in RESIZED:
+        known = known.part._replace(axis=None)
     if name == "requires_grad" or not (written.batches or known.batches):
         # Views of what is written may be plain ones, but not of what was tracked before.
         return

@@ -8,7 +8,7 @@ seen to keep all records.
 
 from enum import Enum
 from functools import lru_cache
-from math import prod
+from math import isinf, prod
 from types import EllipsisType
 from typing import Any
 
@@ -23,6 +23,8 @@ class Keeps(Enum):
     ALL = "all of them, in another shape"
     LEADING = "all of them, and the first dimension"
     ORDER = "each entry in its order, in another shape"
+    REPEATED = "each entry, as often as is said"
+    TRIANGLE = "entries of one half of a matrix"
     PADDED = "each entry, or without some at the edges"
     EXTREMES = "some entries along a dimension"
     CUT = "some entries, none twice"
@@ -61,7 +63,7 @@ _KNOWN = {
         rfloordiv rlshift rmod rmul roll ror round rpow rrelu rrshift rshift rsqrt rsub rtruediv
         rxor searchsorted selu sgn share_memory short sigmoid sign signbit silu sin sinc sinh
         softmax softmin softplus softshrink softsign sort sqrt square sub subtract tan tanh
-        tanhshrink threshold to to_dense to_sparse tril triu true_divide truediv trunc type
+        tanhshrink threshold to to_dense to_sparse true_divide truediv trunc type
         type_as where xlogy xor copy zero fill"""
     ),
     Keeps.ALL: _names(
@@ -77,7 +79,7 @@ _KNOWN = {
         multilabel_margin_loss multilabel_soft_margin_loss mv nanmean nansum nll_loss
         nll_loss_nd nuclear_norm norm outer pack_padded_sequence pad_packed_sequence pad_sequence
         pairwise_distance pdist permute permute_copy pinverse poisson_nll_loss prod repeat
-        repeat_interleave rmatmul rot90 row_stack slogdet smm smooth_l1_loss soft_margin_loss spmm
+        rmatmul rot90 row_stack slogdet smm smooth_l1_loss soft_margin_loss spmm
         stack std std_mean stft sum sum_to_size svd swapaxes swapdims t T t_copy tensordot tile
         trapezoid trapz transpose transpose_copy triplet_margin_loss
         triplet_margin_with_distance_loss values var var_mean vdot vstack nested_tensor
@@ -100,6 +102,8 @@ _KNOWN = {
         """atleast_1d atleast_2d atleast_3d flatten ravel reshape reshape_as squeeze squeeze_copy
         unflatten unsqueeze unsqueeze_copy view view_as view_as_complex view_as_real view_copy"""
     ),
+    Keeps.REPEATED: _names("repeat_interleave"),
+    Keeps.TRIANGLE: _names("tril triu"),
     Keeps.PADDED: _names("pad constant_pad_nd"),
     Keeps.EXTREMES: _names(
         """amax amin aminmax argmax argmin kthvalue max median min mode nanmedian nanquantile
@@ -122,6 +126,9 @@ _KINDS = {name: keeps for keeps, names in _KNOWN.items() for name in names}
 
 OF_ANOTHER = _names("type_as expand_as view_as reshape_as resize_as to")
 """Functions that take no more than a shape or a type from their second argument."""
+
+RESIZED = _names("resize resize_as")
+"""Functions that may cut what is there."""
 
 ANEW = _names(
     """bernoulli cauchy copy data exponential fill geometric log_normal normal random uniform
@@ -169,8 +176,18 @@ def kept(
     match keeps:
         case Keeps.INTO:
             return True, _from_right(result, source, axis)
-        case Keeps.ALL | Keeps.LEADING:
-            return True, _of_size(keeps, result, source, axis, args, kwargs)
+        case Keeps.ALL:
+            found = _of_size(keeps, result, source, axis, args, kwargs)
+            return found is not None or not _is_of_largest(args, kwargs), found
+        case Keeps.LEADING:
+            found = _of_size(keeps, result, source, axis, args, kwargs)
+            return found is not None or not _is_shortened(result, source, axis), found
+        case Keeps.REPEATED:
+            often = kwargs.get("repeats", args[1] if len(args) > 1 else None)
+            whole = type(often) is int and often > 0
+            return whole, _of_size(keeps, result, source, axis, args, kwargs)
+        case Keeps.TRIANGLE:
+            return axis is not None and axis < source.dim() - 2, axis
         case Keeps.TABLE:
             return True, _of_size(Keeps.LEADING, result, source, axis, args, kwargs)
         case Keeps.ORDER:
@@ -186,6 +203,19 @@ def kept(
         case Keeps.PICKED:
             return _picked(result, source, axis, args)
     return False, None
+
+
+def _is_of_largest(args: Any, kwargs: Any) -> bool:
+    """Return True if a norm is the largest or the smallest entry."""
+    order = kwargs.get("ord", kwargs.get("p", args[1] if len(args) > 1 else None))
+    return type(order) is float and isinf(order)
+
+
+def _is_shortened(result: Tensor, source: Tensor, axis: int | None) -> bool:
+    """Return True if the dimension of the records, which is not the first one, has another size."""
+    if not axis:
+        return False
+    return result.dim() <= axis or result.shape[axis] != source.shape[axis]
 
 
 def _from_right(result: Tensor, source: Tensor, axis: int | None) -> int | None:

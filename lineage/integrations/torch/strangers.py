@@ -8,7 +8,9 @@ be followed: from when a loader gave any, numbers that become a tensor may be of
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
+from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, autograd
@@ -29,12 +31,18 @@ from lineage.integrations.torch.tracked_tensor import (
     OPEN,
     TrackedTensor,
     as_plain,
+    batches_in,
     flowed,
     mark,
     track,
 )
 from lineage.integrations.torch.untraced import set_apart
+from lineage.training.events import Fetched
 from lineage.training.observed import Observed
+
+_NUMBERS = count()
+_ITERATIONS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The iterators of watched loaders, by the number of the iteration that is under way."""
 
 _next = _BaseDataLoaderIter.__next__
 _run_backward = autograd._engine_run_backward  # type: ignore[attr-defined]
@@ -85,9 +93,19 @@ def _next_told(loads: Any) -> Any:
         batch = _next(loads)
     finally:
         _LOADING.pop()
-    if type(loads._collate_fn) is not Collate:
+    if type(loads._collate_fn) is Collate:
+        _note_fetched(loads, batch)
+    else:
         _meet(contents_of(batch))
     return batch
+
+
+def _note_fetched(loads: Any, batch: Any) -> None:
+    """Tell of a watched batch, whoever fetched it: a trainer says itself what it trains on."""
+    if loads._num_yielded == 1 or loads not in _ITERATIONS:  # one with workers may begin again
+        _ITERATIONS[loads] = next(_NUMBERS)
+    for each in batches_in(batch):
+        each.sink.note(Fetched(each, _ITERATIONS[loads]))
 
 
 def _meet(found: Contents) -> None:

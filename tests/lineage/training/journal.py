@@ -7,8 +7,10 @@ import numpy as np
 from lineage.training.events import (
     Discarded,
     EventReplayer,
+    Fetched,
     GradientFlowed,
     GradientsCollected,
+    Handed,
     LoopEvent,
     Paused,
     Updated,
@@ -47,6 +49,15 @@ class Journal:
     def draw(self, letters: str) -> list[Entry]:
         """Hand batches to the loop."""
         return self._live(*map(self.batch, letters))
+
+    def hand(self, letter: str, before: str = "") -> list[Entry]:
+        """Let a loader fetch a batch that the loop says it fetches ahead of its use."""
+        earlier = self.batch(before) if before else None
+        return self._live(Handed(self.batch(letter), earlier, "loader"))
+
+    def fetch(self, letters: str, iteration: int) -> list[Entry]:
+        """Let somebody fetch batches, who may or may not say that they are trained on."""
+        return self._live(*(Fetched(self.batch(each), iteration) for each in letters))
 
     def flow(self, letters: str) -> int:
         """Let the gradient of a backward pass flow through batches; returns its number."""

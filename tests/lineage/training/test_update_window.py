@@ -137,3 +137,60 @@ def test_what_was_kept_may_be_gone_by_a_later_pass(journal: Journal) -> None:
     journal.gradient("b")
     assert journal.update() == learned(1, "ab")
     assert journal.doubts == ({1}, 0)
+
+
+def test_a_batch_that_was_fetched_ahead_and_waits_when_a_state_is_kept_was_visited(
+    journal: Journal,
+) -> None:
+    journal.hand("a")
+    journal.draw("a")
+    journal.hand("b", before="a")
+    journal.gradient("a")
+    journal.update()
+    assert journal.pause() == [(0, "b", False)]
+
+
+def test_a_batch_that_waits_when_its_loader_begins_anew_was_drawn(journal: Journal) -> None:
+    journal.hand("a")
+    journal.hand("b")
+    journal.draw("b")
+    journal.gradient("b")
+    assert journal.update() == learned(0, "ba")
+    assert journal.doubts == ({0}, 0)
+
+
+def test_nothing_is_taken_back_where_a_batch_was_fetched_ahead(journal: Journal) -> None:
+    journal.draw("a")
+    journal.gradient("a")
+    journal.hand("b", before="a")
+    journal.discard()
+    assert journal.update() == learned(0, "a")
+
+
+def test_what_an_iteration_gave_that_nobody_trains_on_was_drawn_by_the_next_step(
+    journal: Journal,
+) -> None:
+    journal.fetch("xy", 0)
+    journal.fetch("ab", 1)
+    journal.draw("a")
+    journal.gradient("a")
+    assert journal.update() == learned(0, "axy")
+    assert journal.doubts == ({0}, 0)
+
+
+def test_what_a_trainer_fetched_and_dropped_was_not_drawn(journal: Journal) -> None:
+    journal.fetch("ab", 0)
+    journal.draw("a")
+    journal.fetch("c", 0)
+    journal.gradient("a")
+    assert journal.update() == learned(0, "a")
+    assert [*journal.pause(), *journal.close()] == []
+
+
+def test_what_nobody_trains_on_is_drawn_when_a_state_is_kept(journal: Journal) -> None:
+    journal.draw("a")
+    journal.gradient("a")
+    journal.update()
+    journal.update(1)
+    journal.fetch("x", 0)
+    assert journal.pause() == [(1, "x", False)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
@@ -200,9 +200,12 @@ DEEDS = st.one_of(
 )
 
 
-@given(st.lists(DEEDS, max_size=40))
-def test_no_step_misses_a_record_and_none_names_more_unmarked(deeds: list[tuple[Any, ...]]) -> None:
-    loop = Loop()
+@given(st.booleans(), st.lists(DEEDS, max_size=40))
+@example(True, [("draw",), ("learn", [1], (0,), "plain"), ("discard",)])
+def test_no_step_misses_a_record_and_none_names_more_unmarked(
+    ahead: bool, deeds: list[tuple[Any, ...]]
+) -> None:
+    loop = Loop(ahead=ahead)
     for name, *about in [("draw",), *deeds, ("learn", [0], (0,), "plain"), ("step", 0)]:
         getattr(loop, name)(*about)
     loop.keep()

@@ -75,6 +75,62 @@ def joined(env: Env) -> None:
     _trains(env, ConcatDataset([Items(range(6, 12)), Items(range(6))]))
 
 
+class FromTheEnd(Subset[Any]):
+    """A part that counts its items from the end."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[self.indices[-1 - index]]
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return [self[index] for index in indices]
+
+
+class Twice(FromTheEnd):
+    """A part that has each of its items twice."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[self.indices[index // 2]]
+
+    def __len__(self) -> int:
+        return 2 * len(self.indices)
+
+
+class Rotated(ConcatDataset[Any]):
+    """Datasets put together, which begin with the fourth item."""
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__((index + 3) % len(self))
+
+
+def _trains_on_tuples(env: Env, dataset: Any) -> None:
+    with env.observe() as run:
+        for _, x, y in run.watch(env.loader(dataset), **env.named_tuples):
+            env.learn({"x": x, "y": y})
+
+
+@shape("trains on a subset of a class of its own", by_row=REFUSED)
+def own_subset(env: Env) -> None:
+    _trains_on_tuples(env, FromTheEnd(Tuples(), range(6)))
+
+
+@shape("trains on a subset that has each item twice", by_row=REFUSED)
+def doubled_subset(env: Env) -> None:
+    _trains_on_tuples(env, Twice(Tuples(), range(6)))
+
+
+@shape("puts datasets together by a class of its own", by_row=REFUSED)
+def rotated(env: Env) -> None:
+    samples = Tuples()
+    _trains_on_tuples(env, Rotated([Subset(samples, range(6)), Subset(samples, range(6, 12))]))
+
+
+@shape("puts subsets of a class of its own together", by_row=REFUSED)
+def own_subsets_joined(env: Env) -> None:
+    samples = Tuples()
+    parts = FromTheEnd(samples, range(6)), FromTheEnd(samples, range(6, 12))
+    _trains_on_tuples(env, ConcatDataset(parts))
+
+
 @shape("has the records of the file, in another order", by_row=REFUSED, quick=BOTH)
 def backwards(env: Env) -> None:
     _trains(env, Items(range(11, -1, -1)))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
@@ -11,8 +12,9 @@ from torch.optim import Optimizer
 
 from lineage.integrations import lightning as shell
 from tests.lineage.loops.harness import Env
+from tests.lineage.loops.oracle import RECORDS
 from tests.lineage.loops.samples import Batch, Items, Stream
-from tests.lineage.loops.shape import EXACT_OR_REFUSED, KEY, UNKNOWN, shape
+from tests.lineage.loops.shape import BOUNDED, EXACT_OR_REFUSED, KEY, UNKNOWN, shape
 
 BOTH = (0, 2)
 ODD, EVEN = range(1, 12, 2), range(0, 12, 2)
@@ -47,11 +49,17 @@ def _batches(given: Any) -> Iterator[Batch]:
             yield from _batches(part)
 
 
-def _fit(env: Env, loaders: Callable[[Any], Any], validation: Any = None, **options: Any) -> None:
+def _fit(
+    env: Env,
+    loaders: Callable[[Any], Any],
+    validation: Any = None,
+    also: tuple[Callback, ...] = (),
+    **options: Any,
+) -> None:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     options = {"max_epochs": 2, "enable_checkpointing": False, **quiet, **options}
     with env.watcher.observe(shell.observe) as run:
-        callbacks = [run] if isinstance(run, Callback) else []
+        callbacks = [*([run] if isinstance(run, Callback) else []), *also]
         trainer = lightning.Trainer(accelerator="cpu", callbacks=callbacks, **options)
         trainer.fit(Module(env), loaders(run), validation)
 
@@ -144,3 +152,31 @@ def first_unwatched(env: Env) -> None:
 @shape("fits with a loader that is not watched", allowed=UNKNOWN)
 def unwatched(env: Env) -> None:
     _fit(env, lambda run: env.loader(shuffle=True))
+
+
+class ReadsAll(Callback):
+    """Calls the model on all batches of the trainer's loader, after the first epoch."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch:
+            return
+        with torch.no_grad():
+            for batch in trainer.train_dataloader:
+                self._env.model(batch["x"])
+        self._env.oracle.silent(range(RECORDS))
+
+
+@shape("reads its watched loader in a hook, beside what it trains on", quick=BOTH, allowed=BOUNDED)
+def reads_in_a_hook(env: Env) -> None:
+    _fit(env, _one(env), also=(ReadsAll(env),), limit_train_batches=2)
+
+
+@shape("reads its watched loader in a hook, with workers that stay", workers=(2,), allowed=BOUNDED)
+def reads_in_a_hook_with_persistent_workers(env: Env) -> None:
+    def loaders(run: Any) -> Any:
+        return run.watch(env.loader(shuffle=True, persistent_workers=True), **env.named)
+
+    _fit(env, loaders, also=(ReadsAll(env),), limit_train_batches=2)

@@ -43,6 +43,21 @@ def bootstrap(env: Env) -> None:
     _each(env, lambda batch: [batch["x"][torch.tensor([0, 0, 1])]])
 
 
+@shape("repeats some records, and others not at all", allowed=BOUNDED)
+def repeated(env: Env) -> None:
+    _each(env, lambda batch: [batch["x"].repeat_interleave(torch.tensor([0, 2, 1]), 0)])
+
+
+@shape("makes a copy of a batch shorter in place", allowed=BOUNDED)
+def resized(env: Env) -> None:
+    _each(env, lambda batch: [batch["x"].clone().resize_(2, RECORDS)])
+
+
+@shape("leaves records out by functions for images, of a batch that is turned", allowed=BOUNDED)
+def interpolated(env: Env) -> None:
+    _each(env, lambda batch: [nn.functional.interpolate(batch["x"].T[None], size=2)[0].T])
+
+
 @shape("takes parts by functions of many names", allowed=BOUNDED)
 def functions(env: Env) -> None:
     row = torch.tensor([0])

@@ -156,6 +156,34 @@ def one_ahead_said(env: Env) -> None:
                 env.learn(batch)
 
 
+@shape("says that it reads ahead, and passes the last batch over, which it says", allowed=BOUNDED)
+def one_ahead_discarded(env: Env) -> None:
+    with env.observe() as run:
+        loader = run.watch(env.loader(shuffle=True), ahead=True, **env.named)
+        env.optimizer.zero_grad()
+        for number, batch in enumerate(ahead(islice(loader, 4))):
+            if number == 3:
+                run.discard()
+            else:
+                env.loss(batch).backward()
+        env.optimizer.step()
+
+
+@shape(
+    "says that it reads ahead, and uses the last batch of an epoch without a gradient",
+    allowed=BOUNDED,
+)
+def one_ahead_abandoned(env: Env) -> None:
+    with env.observe() as run:
+        loader = run.watch(env.loader(shuffle=True), ahead=True, **env.named)
+        for _ in range(2):
+            for number, batch in enumerate(ahead(islice(loader, 3))):
+                if number < 2:
+                    env.learn(batch)
+                else:
+                    env.oracle.silent(int(each) for each in batch["x"].nonzero()[:, -1])
+
+
 @shape("reads one batch ahead, and says nothing", allowed=TOLD, quick=BOTH)
 def one_ahead(env: Env) -> None:
     with env.observe() as run:
