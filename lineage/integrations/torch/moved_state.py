@@ -87,6 +87,8 @@ def state_tensors(tracked: Iterable[Any]) -> Iterator[Tensor]:
         if isinstance(thing, nn.Module):
             yield from thing.parameters()
             yield from thing.buffers()
+        elif isinstance(thing, Optimizer):
+            yield from tensors_of(list(thing.state.values()))
         else:
             yield from tensors_of(thing.state_dict())
 

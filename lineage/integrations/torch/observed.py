@@ -18,6 +18,7 @@ from lineage.integrations.torch.optimizers import optimizers_of
 from lineage.integrations.torch.record_names import Order, Record
 from lineage.integrations.torch.strangers import strangers_told
 from lineage.integrations.torch.tracked_loader import ObservedLoader, tracked
+from lineage.integrations.torch.trained_before import remembered
 from lineage.store import Store
 from lineage.training.contract import Stateful
 from lineage.training.observed import Observed, OnUnknown, Watch
@@ -152,9 +153,11 @@ def observe(
     watch = Watch(on_unknown, keep_order, retrain, uses_torch=True)
     team = current_team()
     with (
+        remembered(store, things.values()) as begin,
         observe_loop(store, dataset, name, things, watch, resume, team) as run,
         ExitStack() as hooks,
     ):
+        begin(run)
         hooks.enter_context(strangers_told(run))
         for each in optimizers:
             hooks.callback(watch_optimizer(run, each))

@@ -1,6 +1,7 @@
 """What is left of an earlier run in the same process: its batches, and its model."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -65,3 +66,52 @@ def buffer_of_earlier(env: Env) -> None:
         for batch in run.watch(env.loader(Subset(env.items, SECOND)), **env.named):
             kept.append(batch["x"])
             env.learn({"x": batch["x"] + kept[-2], "y": batch["y"]})
+
+
+def _earlier_of(env: Env, *, fails: bool) -> None:
+    """Train the model of the shape in a run before, of which nothing is asked."""
+    optimizer = SGD(env.model.parameters(), lr=0.1)
+    with (
+        suppress(KeyboardInterrupt),
+        env.observe(optimizer=optimizer) as run,
+    ):
+        for batch in run.watch(env.loader(Subset(env.items, FIRST)), **env.named):
+            optimizer.zero_grad()
+            env.loss(batch).backward()
+            optimizer.step()
+        env.optimizer.zero_grad()
+        if fails:
+            raise KeyboardInterrupt
+
+
+def _goes_on(env: Env) -> None:
+    with env.observe() as run:
+        env.train(run.watch(env.loader(Subset(env.items, SECOND)), **env.named))
+
+
+@shape("trains a model again that a failed block trained", allowed=ADMITTED)
+def failed_before(env: Env) -> None:
+    _earlier_of(env, fails=True)
+    _goes_on(env)
+
+
+@shape("trains a model again that a failed block trained, set back to how it began")
+def failed_and_set_back(env: Env) -> None:
+    began = {name: each.clone() for name, each in env.model.state_dict().items()}
+    _earlier_of(env, fails=True)
+    env.model.load_state_dict(began)
+    _goes_on(env)
+
+
+@shape("trains a model again that was changed since an earlier run", allowed=ADMITTED)
+def changed_since(env: Env) -> None:
+    _earlier_of(env, fails=False)
+    with torch.no_grad():
+        env.model.weight.mul_(0.5)
+    _goes_on(env)
+
+
+@shape("trains a model of an earlier run further; the edge to that run is another question")
+def two_stages(env: Env) -> None:
+    _earlier_of(env, fails=False)
+    _goes_on(env)

@@ -1,0 +1,141 @@
+"""Models that a run of this process trained before: what they learned goes into the next run.
+
+The tensors of what a run tracks are known again by the objects that they are, and their contents
+by their bytes. So a new object is nobody's, and one that was set back to how it began has learned
+nothing.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import select
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from lineage.errors import StateError
+from lineage.integrations.torch.moved_state import state_tensors
+from lineage.integrations.torch.plain_state import plain_state
+from lineage.integrations.torch.tracked_tensor import lose_track
+from lineage.store import Store
+from lineage.training.contract import Stateful
+from lineage.training.given import members_of
+from lineage.training.models_read import note_read
+from lineage.training.observed import Observed
+from lineage.training.state import digest
+from storage.catalogue import tables
+
+_Published = tuple[Path, str] | None
+"""The model version that a state was published as, and its store; None: nothing was learned."""
+
+
+class _Known(NamedTuple):
+    """A tensor that a run tracked, and the states of it whose origin is known, by their digest."""
+
+    tensor: Callable[[], Tensor | None]
+    states: Mapping[str, _Published]
+
+
+_KNOWN: dict[int, _Known] = {}
+
+_NUMBERS = count()
+
+_AGAIN = (
+    "the model or optimizer was trained by an earlier run of this process that failed, or was "
+    "changed since: what it learned is not known, so the lineage is incomplete; give a fresh "
+    "model and optimizer, or resume that run"
+)
+
+
+@contextmanager
+def remembered(store: Store, things: Iterable[Stateful]) -> Iterator[Callable[[Observed], None]]:
+    """Remember what a run made of its objects; the block gets what says how they are as it begins.
+
+    Where they are what an earlier run published, the run descends from that version. Where that run
+    failed, or they were changed since, the run is incomplete.
+    """
+    begun: dict[int, dict[str, _Published]] = {}
+    runs: list[str] = []
+
+    def begin(run: Observed) -> None:
+        runs.append(run.id)
+        begun.update(_begun(store, run, things))
+
+    try:
+        yield begin
+    except BaseException:
+        if runs:
+            _keep(things, begun, None)
+        raise
+    _keep(things, begun, _version(store, runs[0]))
+
+
+def _begun(
+    store: Store, run: Observed, things: Iterable[Stateful]
+) -> Iterator[tuple[int, dict[str, _Published]]]:
+    """Return what is known of each tensor's states, with the one that it has now."""
+    for each in state_tensors(things):
+        known, now = _KNOWN.get(id(each)), _digest(each)
+        if known is None or known.tensor() is not each:
+            yield id(each), {now: None} if not run.step else {}
+        elif now in known.states:
+            _descend(store, run, known.states[now])
+            yield id(each), dict(known.states)
+        elif not run.step:  # a run that is resumed gets the state of its own checkpoint
+            lose_track(run.sink, _AGAIN)
+
+
+def _descend(store: Store, run: Observed, published: _Published) -> None:
+    """Let a run descend from the version that a state was published as."""
+    if published is None:
+        return
+    path, version = published
+    if path != store.path:
+        lose_track(run.sink, _AGAIN)
+        return
+    with store.catalogue.read() as session:
+        members = members_of(session, version)
+    note_read(store, version, members)
+
+
+def _keep(
+    things: Iterable[Stateful],
+    begun: Mapping[int, Mapping[str, _Published]],
+    published: _Published,
+) -> None:
+    for each in state_tensors(things):
+        ended = {} if published is None else {_digest(each): published}
+        number = id(each)
+        _KNOWN[number] = _Known(weakref.ref(each), {**ended, **begun.get(number, {})})
+        weakref.finalize(each, _forget, number, _KNOWN[number])
+
+
+def _forget(number: int, known: _Known) -> None:
+    if _KNOWN.get(number) is known:
+        del _KNOWN[number]
+
+
+def _version(store: Store, run_id: str) -> _Published:
+    """Return the version that a run was published as; None where a plan asked for it."""
+    member, made = tables.ModelMember, tables.Checkpoint
+    of_run = select(made.id).where(made.run_id == run_id)
+    with store.catalogue.read() as session:
+        found = session.scalar(
+            select(member.version_id).where(member.checkpoint_id.in_(of_run)).limit(1)
+        )
+    return None if found is None else (store.path, found)
+
+
+def _digest(tensor: Tensor) -> str:
+    """Return what tells contents apart; what has none, or none that is known, equals nothing."""
+    try:
+        return f"no contents {next(_NUMBERS)}" if is_lazy(tensor) else digest(_state(tensor))
+    except StateError:
+        return f"unknown contents {next(_NUMBERS)}"
+
+
+def _state(tensor: Tensor) -> dict[str, object]:
+    return {"tensor": plain_state(tensor)}

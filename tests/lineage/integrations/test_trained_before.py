@@ -1,0 +1,48 @@
+"""A model object that two watched blocks of a process train."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+import lineage
+from lineage.integrations.torch import observe
+from tests.lineage.integrations.row_loop import Items, Loop
+
+
+def _trains(loop: Loop, name: str, model: nn.Module, numbers: range) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(Items(numbers), batch_size=3)
+    with observe(
+        loop.store, "rows", name, optimizer=optimizer, model=model, retrain=["true"]
+    ) as run:
+        for batch in run.watch(loader, record="rid"):
+            optimizer.zero_grad()
+            model(batch["x"]).sum().backward()
+            optimizer.step()
+
+
+def _models(loop: Loop) -> list[str]:
+    seen = lineage.who_saw(loop.store, "record", "r00")
+    assert seen.state != "erased"
+    assert seen.complete
+    return sorted(each.model for each in seen.models)
+
+
+def test_a_second_stage_descends_from_the_first_whose_weights_it_begins_with(loop: Loop) -> None:
+    model = nn.Linear(1, 1)
+    _trains(loop, "first", model, range(6))
+    _trains(loop, "second", model, range(6, 12))
+    assert _models(loop) == ["first", "second"]
+
+
+def test_a_new_model_that_holds_a_part_of_a_trained_one_descends_from_it(loop: Loop) -> None:
+    part = nn.Linear(1, 1)
+    _trains(loop, "first", part, range(6))
+    _trains(loop, "second", nn.Sequential(part, nn.Linear(1, 1)), range(6, 12))
+    assert _models(loop) == ["first", "second"]
+
+
+def test_a_new_model_is_not_affected_by_an_earlier_run(loop: Loop) -> None:
+    _trains(loop, "first", nn.Linear(1, 1), range(6))
+    _trains(loop, "second", nn.Linear(1, 1), range(6, 12))
+    assert _models(loop) == ["first"]
