@@ -229,7 +229,7 @@ def test_a_dataset_that_a_model_made_names_it(trained):
     ("function", "said"),
     [
         ("shaping.py:plain", "not a transform"),
-        ("shaping.py:absent", "cannot be imported"),
+        ("shaping.py:absent", "has no function 'absent'"),
         ("shaping.py", "module:function"),
         ("shaping.py:peeks", "depends on other rows"),
     ],
