@@ -179,7 +179,7 @@ def test_an_unknown_transform_is_not_found(shelf):
     ("now", "error", "what"),
     [
         ("def all_less(rows):\n    return rows.slice(0)\n", TransformError, "is not what tf-"),
-        ("def other(rows):\n    return rows\n", ProgramError, "cannot be imported"),
+        ("def other(rows):\n    return rows\n", ProgramError, "has no function"),
     ],
 )
 def test_changed_source_is_not_executed_again(bench, shelf, tmp_path, now, error, what):

@@ -62,6 +62,6 @@ def test_an_error_in_a_worker_comes_back_as_it_was_raised(
     with trained.catalogue.write() as session:
         for program in session.query(tables.Program):
             program.ref = "tally.py:nothing"
-    with pytest.raises(ProgramError, match=r"tally\.py:nothing cannot be imported from"):
+    with pytest.raises(ProgramError, match=r"tally\.py has no function 'nothing'"):
         apply(trained, plan[0], LocalWorkers(trained, 1))
     assert states(trained, plan[0])["publish"] == "pending"
