@@ -92,6 +92,7 @@ def test_an_older_store_gets_the_digests_of_its_keys_when_it_is_opened(tmp_path:
         with store.catalogue.write() as session:
             session.execute(text("DROP TABLE key_digests"))
             session.execute(text("ALTER TABLE evaluations DROP COLUMN steers"))
+            session.execute(text("ALTER TABLE runs DROP COLUMN untracked"))
             session.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     (tmp_path / "keys" / ".draft").write_bytes(b"half")
     with Store.open(tmp_path) as store:
