@@ -182,8 +182,9 @@ def test_a_record_that_comes_late_is_forgotten_from_a_checkpoint_in_the_middle(
     executed = [step for step, _ in fate.GIVEN if step >= replay.first_step]
     assert executed == list(range(replay.first_step, len(original.given)))
     claim = outcome.results["check"]["claim"]
-    assert claim["claim"] == "exact-reproducible"
-    assert claim["reason"] == "clean starts, filtered replays, and the probe passed"
+    assert claim["claim"] == "exact-by-provenance"  # for the journal of the program
+    assert claim["reason"].startswith("the program keeps drawn.GIVEN (list) between steps")
+    assert outcome.results["probe-1"]["passed"] is True
     with original.model.store.catalogue.read() as session:
         (probe,) = session.scalars(select(tables.Run).where(tables.Run.task_id.like("%/probe-1")))
         followed = {
