@@ -135,10 +135,9 @@ def _marks(found: list[Kept]) -> _Marks:
 
 def _changed(found: list[Kept], before: _Marks) -> Iterator[Kept]:
     """Return what is state whatever happens to it, and what is no longer as it was."""
-    now = _marks(found)
+    changed = {key for key, marks in _marks(found).items() if marks != before.get(key)}
     for each in found:
-        key = (each.name, each.kind)
-        if each.always or now[key] != before.get(key):
+        if each.always or (each.name, each.kind) in changed:
             yield each
 
 
