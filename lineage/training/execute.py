@@ -4,7 +4,7 @@ It runs a program under a schedule over a dataset version from a state, until th
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -127,12 +127,15 @@ def execute_in(
             recorder = StoreRecorder(store, row.id, environment.digest, inputs, log, owner, search)
             run = prepared(spec, inputs, recorder, start, Run, program, team)
             run.until = until
-            _seed_by_step(run, spec, program, search)
+            # What began with nothing before it was refused can still be made again.
+            is_new = row.training_id is not None and kept is None
+            filled = spec.restore if is_new else ()
+            _seed_by_step(run, spec, program, search, filled)
             began = time.perf_counter()
             with executing(row.id), program.calling():
                 program(run)
                 if spec.train is None:
-                    _check_filled(run, spec)
+                    _check_filled(run, filled)
                     run.finish(time.perf_counter() - began)
     if run.step < run.end:
         raise ProgramError(
@@ -247,9 +250,9 @@ def pinned_program(store: Store, program_id: str, *, allow_changed: bool = False
     return program
 
 
-def _check_filled(run: Run, spec: RunSpec) -> None:
+def _check_filled(run: Run, names: Sequence[str]) -> None:
     """Make sure that a program tracks all that a fine-tune is to begin with."""
-    if missing := [name for name in spec.restore if name not in run.tracked]:
+    if missing := [name for name in names if name not in run.tracked]:
         raise ProgramError(
             f"the program tracks no {missing[0]!r}, so a fine-tune cannot begin with it",
             hint=f"it tracks {', '.join(sorted(run.tracked))}: name what it is to begin with",
@@ -291,7 +294,11 @@ def start_of(store: Store, row: tables.Run) -> Start:
 
 
 def _seed_by_step(
-    run: Run, spec: RunSpec, program: Program, search: UntrackedSearch | None
+    run: Run,
+    spec: RunSpec,
+    program: Program,
+    search: UntrackedSearch | None,
+    filled: Sequence[str],
 ) -> None:
     """Seed what comes before the first step now, and each step from then on.
 
@@ -303,7 +310,7 @@ def _seed_by_step(
     def seed(step: int) -> None:
         nonlocal sow
         if sow is None:
-            _check_filled(run, spec)
+            _check_filled(run, filled)
             if search is not None:
                 search.begin(run.tracked)
             sow = seeder(

@@ -14,6 +14,9 @@ from lineage.training.run import Run
 from lineage.training.specification import RunSpec
 from storage.catalogue import tables
 from storage.errors import NotFoundError
+from unlearn.dispatch.debug import InProcess
+from unlearn.dispatch.drive import apply
+from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
 
@@ -172,6 +175,25 @@ def test_what_a_fine_tune_begins_with_must_be_tracked(
     with pytest.raises(ProgramError, match="tracks no 'model'") as refused:
         tally.train(store, "tuned", shards=1, start=start.id)
     assert refused.value.hint == "it tracks network: name what it is to begin with"
+
+
+def test_a_fine_tune_that_began_with_nothing_before_that_was_refused_can_be_made_again(
+    store: Any, tally: Any, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally.register(store)
+    first = tally.train(store, shards=1)
+    (start,) = members(workshop, store, first.id).values()
+    track = Run.track
+    named = lambda run, model: track(run, **{run.config.get("name", "model"): model})  # noqa: E731
+    monkeypatch.setattr(Run, "track", named)
+    with monkeypatch.context() as before:
+        before.setattr("lineage.training.execute._check_filled", lambda run, names: None)
+        tuned = tally.train(store, "tuned", shards=1, start=start.id, config={"name": "network"})
+    request = accept(store, "subject", ["person-07"])
+    plan_id, _ = make_plan(store, request.request_ids)
+    apply(store, plan_id, InProcess(store))
+    (made,) = workshop.rows_of(store, tables.ModelVersion, replaces_id=tuned.id)
+    assert made.digest != tuned.digest
 
 
 def test_a_start_that_is_not_there_is_refused_before_anything_is_written(
