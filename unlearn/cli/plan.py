@@ -55,7 +55,7 @@ def plan(
         if again:
             (plan_id,) = names
         else:
-            plan_id, _ = _made(store, names, workers, measure, exact_selection)
+            plan_id = _made(store, names, workers, measure, exact_selection)
         row, made = _found(store, plan_id)
         _show(call, row, made, why, mermaid)
     call.then(_way_on(row, made))
@@ -89,7 +89,7 @@ def verify(call: Call, plan_id: str, twin: bool) -> None:
 
 def answer_plan(call: Call, store: "Store", requests: tuple[str, ...]) -> None:
     """Plan some requests together, and answer with the plan."""
-    plan_id, _ = _made(store, requests)
+    plan_id = _made(store, requests)
     row, made = _found(store, plan_id)
     _show(call, row, made)
     call.then(_way_on(row, made))
@@ -101,7 +101,8 @@ def _made(
     workers: int | None = None,
     measure: bool = False,
     exact_selection: bool = False,
-) -> tuple[str, "Plan"]:
+) -> str:
+    """Plan some requests together; return the id of the plan."""
     from unlearn.plan.planner import make_plan
 
     how = None
@@ -109,7 +110,7 @@ def _made(
         from unlearn.plan.accuracy import measured
 
         how = partial(measured, store)
-    return make_plan(store, requests, workers, how, exact_selection=exact_selection)
+    return make_plan(store, requests, workers, how, exact_selection=exact_selection)[0]
 
 
 def _found(store: "Store", plan_id: str) -> tuple["Recorded", "Plan"]:

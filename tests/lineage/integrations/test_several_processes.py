@@ -22,6 +22,7 @@ from lineage.training.program import load_program
 from storage import child
 from storage.catalogue import tables
 from tests.lineage.integrations.teams import launched
+from tests.processes import started_at
 from tests.soak_counts import COUNTED
 
 PROGRAM = """
@@ -158,15 +159,6 @@ def test_what_stops_one_process_stops_all_and_is_said(
     (run,) = workshop.rows_of(store, tables.Run)
     assert run.state == "failed"
     assert [each.step for each in workshop.rows_of(store, tables.Checkpoint)] == [2]
-
-
-def started_at(pid: int) -> str:
-    """When a process started; empty where it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state == "Z" else fields[18]
 
 
 TRAIN = """

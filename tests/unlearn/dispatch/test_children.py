@@ -16,6 +16,7 @@ import pytest
 from lineage.errors import ProgramFailedError
 from lineage.training.model import find_version
 from storage import child
+from tests.processes import started_at
 from tests.soak_counts import COUNTED
 from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.drive import apply
@@ -45,15 +46,6 @@ def wait_for(met: Callable[[], Any], seconds: float) -> float:
         assert time.monotonic() < began + seconds, "it took too long"
         time.sleep(0.02)
     return time.monotonic() - began
-
-
-def started_at(pid: int) -> str:
-    """When a process started; empty where it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state == "Z" else fields[18]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,13 @@ def test_no_other_process_can_take_a_plan_between_two_deletions_of_one_transacti
 ) -> None:
     """It waits for the write lock until all of them are done."""
     delete, order, threads = trained.objects.delete, list[str](), list[threading.Thread]()
+    write = Catalogue.write
+
+    def later(catalogue: Catalogue) -> Any:
+        """Let whoever waits for the lock have it first, once the deletions are done."""
+        if threads and threading.current_thread() is not threads[0]:
+            threads[0].join()
+        return write(catalogue)
 
     def take() -> None:
         with Store.open(trained.path) as other, other.catalogue.write() as session:
@@ -161,8 +168,8 @@ def test_no_other_process_can_take_a_plan_between_two_deletions_of_one_transacti
         return bool(delete(digest))
 
     monkeypatch.setattr(trained.objects, "delete", slow)
-    with suppress(StalePlanError):  # it may be done before the other gets the lock
+    monkeypatch.setattr(Catalogue, "write", later)
+    with pytest.raises(StalePlanError, match="was taken over"):
         apply(trained, plan_id)
-    threads[0].join()
     assert order.count("deleted") > 1
     assert order[-1] == "taken"
