@@ -76,8 +76,17 @@ def reported(engine: Engine) -> Iterator[None]:
         found = _REPORTS.get(code & 0xFF) if code is not None else None  # the rest is detail
         if found is None:
             raise
-        kind, what, hint = found
-        raise kind(f"the catalogue {place_of(engine)} {what}", hint=hint) from error
+        raise _error_of(engine, found) from error
+    except UnicodeDecodeError as error:
+        # The driver could not read what SQLite says, which quotes the damage.
+        if not bytes(error.object).startswith(b"malformed database schema"):
+            raise
+        raise _error_of(engine, _REPORTS[sqlite3.SQLITE_CORRUPT]) from error
+
+
+def _error_of(engine: Engine, report: tuple[type[StorageError], str, str]) -> StorageError:
+    kind, what, hint = report
+    return kind(f"the catalogue {place_of(engine)} {what}", hint=hint)
 
 
 def is_bare(engine: Engine) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from storage.catalogue import Catalogue, migrate
 from storage.catalogue.tables import Base, Commitment, ForgetSet, Model, new_id
-from storage.errors import SchemaVersionError
+from storage.errors import DamagedStoreError, SchemaVersionError
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
@@ -69,6 +69,18 @@ def test_a_store_of_a_newer_schema_is_refused_and_untouched(
     assert "upgrade" in refused.value.hint
     assert refused.value.fields["revision"] == "9999"
     assert (tmp_path / "catalogue.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", [0, 7, 13, 20])
+def test_a_damaged_schema_is_named_though_the_driver_cannot_read_what_sqlite_says_of_it(
+    catalogue: Catalogue, tmp_path: Path, place: int
+) -> None:
+    catalogue.close()
+    damaged = bytearray((tmp_path / "catalogue.db").read_bytes())
+    damaged[damaged.index(b"CREATE TABLE models") + place] = 0xD4
+    (tmp_path / "catalogue.db").write_bytes(damaged)
+    with pytest.raises(DamagedStoreError, match="is damaged"):
+        migrate(catalogue.engine)
 
 
 def test_what_is_written_in_a_block_lands_together_at_its_end(catalogue: Catalogue) -> None:

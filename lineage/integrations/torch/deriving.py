@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineage.integrations.torch.kept_records import OF_ANOTHER, Keeps, kept
-from lineage.integrations.torch.origins import NOTHING, Origin, joined, settled
+from lineage.integrations.torch.function_kinds import OF_ANOTHER, PLACING, Keeps
+from lineage.integrations.torch.kept_records import kept, leaves_out
+from lineage.integrations.torch.origins import NOTHING, PRESUMED, Origin, joined, settled
 from lineage.integrations.torch.tracked_tensor import TrackedTensor
 from lineage.training.update_window import DrawnBatch
 
@@ -82,9 +83,16 @@ def _derived(
     if not first and keeps is Keeps.TABLE:
         return origin.part
     chosen = keeps in (Keeps.PICKED, Keeps.INTO, Keeps.CUT, Keeps.SHAPE)
-    if not first and chosen:  # an index, or what is written
-        return Origin(origin.batches, origin.flat)
-    whole, axis = kept(keeps, result, source, origin.axis, args, kwargs)
+    if not first and (chosen or name in PLACING):  # an index, or what is written
+        # What an index chose from says whether records were left out, and so were theirs here.
+        begun = args[0] if args else kwargs.get("input", kwargs.get("self"))
+        chooses = keeps in (Keeps.PICKED, Keeps.CUT) and type(begun) is TrackedTensor
+        left_out = chooses or leaves_out(name, source, args)
+        return Origin(origin.part.batches if left_out else origin.batches, origin.flat)
+    axis = origin.axis
+    if axis is None and all(each.place is not None for each in origin.batches):
+        axis = PRESUMED  # it has one sample, which no such function leaves out
+    whole, axis = kept(name, keeps, result, source, axis, args, kwargs)
     if first and keeps is Keeps.INTO:
         whole = False
     batches = origin.batches if whole else origin.part.batches

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lineage.integrations.torch.deriving import STATISTICS, is_training, origin_of
-from lineage.integrations.torch.kept_records import ANEW, RESIZED, Keeps, about
+from lineage.integrations.torch.function_kinds import ANEW, RESIZED, Keeps, about
 from lineage.integrations.torch.moved_state import meet_weights, writes_state
-from lineage.integrations.torch.origins import NOTHING, Origin, joined, settled
+from lineage.integrations.torch.origins import NOTHING, PRESUMED, Origin, joined, settled
 from lineage.integrations.torch.tracked_tensor import (
     STEPPING,
     TrackedTensor,
@@ -150,7 +150,7 @@ def _is_all(index: Any) -> bool:
 
 def _is_mask(known: Origin, given: Any) -> bool:
     """Return True if entries of a batch are masked: they count as learned."""
-    return known.axis is not None and isinstance(given[-1], int | float)
+    return known.axis not in (None, PRESUMED) and isinstance(given[-1], int | float)
 
 
 def _mark_memory(tensor: Tensor, written: Origin, fresh: bool) -> None:

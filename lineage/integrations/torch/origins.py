@@ -11,11 +11,15 @@ MOST_BATCHES = 256
 """Of a tensor that is made of more batches than these nobody knows which."""
 
 
+PRESUMED = -1
+"""A dimension of records that is not certain; what keeps the first one takes it for that."""
+
+
 class Origin(NamedTuple):
     """The batches that a tensor was made of.
 
     ``flat`` if it has one entry a record at most: labels, ids, weights. ``axis`` is the dimension
-    with one entry a record, where that is certain.
+    with one entry a record, where that is certain; `PRESUMED` if it is the first one or another.
     """
 
     batches: tuple[DrawnBatch, ...]
@@ -41,7 +45,8 @@ def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool
     certain = whole and samples == first and (stacked or shape.count(samples) == 1)
     entries = (samples, len(batch.records))
     column = len(shape) == 1 and whole and (first in entries or (batch.partial and first < samples))
-    return Origin((batch,), not shape or column, 0 if shape and certain else None)
+    presumed = PRESUMED if whole and samples == first else None
+    return Origin((batch,), not shape or column, 0 if shape and certain else presumed)
 
 
 def joined(one: Origin, other: Origin) -> Origin:
