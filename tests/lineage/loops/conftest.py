@@ -23,11 +23,6 @@ MakesWatchers = Callable[[], LineageWatcher]
 COUNTED = pytest.StashKey[Counts]()
 
 
-@pytest.fixture(autouse=True)
-def _not_measured(no_cover: None) -> None:
-    """Loops show what is executed: measured, they would take twice the time."""
-
-
 @pytest.fixture(scope="session")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the records are registered; tests get copies."""
