@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineage.integrations.torch.function_kinds import OF_ANOTHER, PLACING, Keeps
+from lineage.integrations.torch.function_kinds import OF_ANOTHER, OF_COMPLEX, PLACING, Keeps
 from lineage.integrations.torch.kept_records import kept, leaves_out
-from lineage.integrations.torch.origins import NOTHING, PRESUMED, Origin, joined, settled
+from lineage.integrations.torch.origins import NOTHING, PRESUMED, Origin, axis_of, joined, settled
 from lineage.integrations.torch.tracked_tensor import TrackedTensor
 from lineage.training.update_window import DrawnBatch
 
@@ -55,7 +55,7 @@ def _found(name: str, keeps: Keeps, result: Any, things: Any, args: Any, kwargs:
 def _inside(name: str, keeps: Keeps, result: Any, things: Iterable[Any]) -> Origin:
     """Return what was made of the tensors in a container among the arguments."""
     batches: dict[DrawnBatch, None] = {}
-    flat, axes = True, set()
+    flat, axes = True, set[int | None]()
     for each in things:
         if type(each) is TrackedTensor:
             origin = _derived(name, keeps, result, each, False, (), {})
@@ -66,7 +66,7 @@ def _inside(name: str, keeps: Keeps, result: Any, things: Iterable[Any]) -> Orig
         batches.update(dict.fromkeys(origin.batches))
         flat &= origin.flat or not origin.batches
         axes.add(origin.axis)
-    return Origin(tuple(batches), flat, axes.pop() if len(axes) == 1 else None)
+    return Origin(tuple(batches), flat, axis_of(tuple(batches), axes))
 
 
 def _derived(
@@ -93,7 +93,7 @@ def _derived(
     if axis is None and all(each.place is not None for each in origin.batches):
         axis = PRESUMED  # it has one sample, which no such function leaves out
     whole, axis = kept(name, keeps, result, source, axis, args, kwargs)
-    if first and keeps is Keeps.INTO:
+    if (first and keeps is Keeps.INTO) or (name in OF_COMPLEX and len(origin.batches) > 1):
         whole = False
     batches = origin.batches if whole else origin.part.batches
     column = result.dim() == 0 or (result.dim() == 1 and axis == 0)

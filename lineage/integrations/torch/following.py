@@ -31,6 +31,9 @@ from lineage.training.update_window import NO_PASS
 _LEAVING = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__})
 """Functions that give the values to somebody who does not follow them."""
 
+_EACH = (Keeps.ENTRIES, Keeps.ORDER)
+"""What functions of several tensors keep that do to each what they would do to one."""
+
 _UNTOLD = frozenset({"backward", "grad"})
 """Functions that write gradients, which are looked at when they are used."""
 
@@ -60,15 +63,29 @@ def _follow_result(name: str, keeps: Keeps, result: Any, args: Any, kwargs: Any)
     if isinstance(result, Tensor):
         _follow_tensor(name, keeps, result, args, kwargs)
     elif isinstance(result, list | tuple):
-        for each in result:
+        for place, each in enumerate(result):
             if isinstance(each, Tensor):
-                _follow_tensor(name, keeps, each, args, kwargs)
+                of = _of_one(place, len(result), args) if keeps in _EACH else args
+                _follow_tensor(name, keeps, each, of, kwargs)
     elif result is None and args:
         # Something was written into tensors: an item was set, or data.
-        into = args[0] if isinstance(args[0], list | tuple) else args[:1]
-        for each in into:
+        several = isinstance(args[0], list | tuple)
+        for place, each in enumerate(args[0] if several else args[:1]):
             if isinstance(each, Tensor):
-                _follow_writing(name, keeps, each, into is args[0], args[1:], kwargs)
+                of = _of_one(place, len(args[0]), args) if several and keeps in _EACH else args
+                _follow_writing(name, keeps, each, several, of[1:], kwargs)
+
+
+def _of_one(place: int, results: int, args: Any) -> Any:
+    """Return what one of several results was made of: where there are as many, of one argument."""
+    if len(args) == results > 1 and all(isinstance(each, Tensor) for each in args):
+        return args[place : place + 1]
+    if not args or not isinstance(args[0], list | tuple) or len(args[0]) != results:
+        return args
+    return tuple(
+        each[place] if isinstance(each, list | tuple) and len(each) == results else each
+        for each in args
+    )
 
 
 def _follow_tensor(name: str, keeps: Keeps, tensor: Tensor, args: Any, kwargs: Any) -> None:

@@ -110,8 +110,9 @@ _KNOWN = {
         quantile topk msort"""
     ),
     Keeps.CUT: _names(
-        """chunk diagonal diagonal_copy dsplit hsplit masked_select narrow narrow_copy
-        select select_copy slice_copy split split_copy split_with_sizes split_with_sizes_copy
+        """chunk diagonal diagonal_copy dsplit hsplit linalg_diagonal masked_select narrow
+        narrow_copy select select_copy slice_copy split split_copy split_with_sizes
+        split_with_sizes_copy
         tensor_split unbind unbind_copy unsafe_chunk unsafe_split unsafe_split_with_sizes vsplit
         trace"""
     ),
@@ -128,9 +129,12 @@ _KINDS = {name: keeps for keeps, names in _KNOWN.items() for name in names}
 OF_ANOTHER = _names("type_as expand_as view_as reshape_as resize_as to")
 """Functions that take no more than a shape or a type from their second argument."""
 
+OF_COMPLEX = _names("imag real")
+"""Functions that give one part of numbers with two, which may have come from different batches."""
+
 PLACING = {
     **dict.fromkeys(("index_put", "masked_scatter", "put", "setitem"), 1),
-    **dict.fromkeys(("index_copy", "scatter", "scatter_add"), 2),
+    **dict.fromkeys(("index_copy", "index_reduce", "scatter", "scatter_add", "scatter_reduce"), 2),
 }
 """Functions that write values into places, which argument names the places; the next one is what is
 written there."""
@@ -138,8 +142,16 @@ written there."""
 RESIZED = _names("resize resize_as")
 """Functions that may cut what is there."""
 
-OF_SECOND = _names("kthvalue nanquantile norm quantile topk")
+OF_SECOND = _names(
+    """kthvalue linalg_matrix_norm linalg_norm linalg_vector_norm nanquantile norm quantile topk"""
+)
 """Functions whose dimension comes behind another number."""
+
+OF_TWO = _names("cdist dist pairwise_distance")
+"""Functions of two tensors, behind which the order of a norm comes."""
+
+OF_MATRICES = _names("linalg_cond linalg_matrix_norm linalg_norm")
+"""Norms of which most orders choose one row, one column or one singular value."""
 
 ANEW = _names(
     """bernoulli cauchy copy data exponential fill geometric log_normal normal random uniform

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineage.integrations.torch.function_kinds import OF_SECOND, PLACING, Keeps
+from lineage.integrations.torch.function_kinds import OF_MATRICES, OF_SECOND, OF_TWO, PLACING, Keeps
 from lineage.integrations.torch.origins import PRESUMED
 
 
@@ -35,7 +35,7 @@ def kept(
     match keeps:
         case Keeps.ALL:
             found = _of_size(keeps, result, source, axis, dims)
-            return found is not None or not _is_of_largest(args, kwargs), found
+            return not _leaves_out_entries(name, args, kwargs) or found is not None, found
         case Keeps.TURNED:
             return True, _turned(result, source, axis)
         case Keeps.TILED:
@@ -45,8 +45,7 @@ def kept(
         case Keeps.LEADING:
             return True, _of_size(keeps, result, source, axis, dims)
         case Keeps.WINDOWS:
-            found = _of_size(keeps, result, source, axis, dims)
-            return found is not None or not _is_shortened(result, source, axis), found
+            return axis == 0, 0 if axis == 0 and result.shape[:1] == source.shape[:1] else None
         case Keeps.REPEATED:
             often = kwargs.get("repeats", args[1] if len(args) > 1 else None)
             whole = type(often) is int and often > 0
@@ -61,7 +60,9 @@ def kept(
             widths = kwargs.get("pad", args[1] if len(args) > 1 else (-1,))
             return min(widths, default=0) >= 0, _of_size(keeps, result, source, axis, dims)
         case Keeps.EXTREMES:
-            found = _of_size(keeps, result, source, axis, dims)
+            share = kwargs.get("q", args[1] if len(args) > 1 else None)
+            several = "quantile" in name and type(share) is not float
+            found = None if several else _of_size(keeps, result, source, axis, dims)
             return found is not None, found
         case Keeps.CUT:
             return _cut(name, result, source, axis, args, kwargs)
@@ -79,7 +80,7 @@ def leaves_out(name: str, values: Tensor, args: Any) -> bool:
     at = PLACING.get(name)
     if at is None or (len(args) > at + 1 and values is not args[at + 1]):
         return False
-    if name == "masked_scatter" or len(args) <= at + 1:
+    if name in ("index_reduce", "masked_scatter", "scatter_reduce") or len(args) <= at + 1:
         return True
     index = args[at]
     if name.startswith("scatter") and index.shape != values.shape:
@@ -94,23 +95,25 @@ def leaves_out(name: str, values: Tensor, args: Any) -> bool:
 def _is_distinct(index: Any) -> bool:
     """Return True if no place is named twice; asks no accelerator."""
     if isinstance(index, list):
-        return len(set(map(repr, index))) == len(index)
-    if index.device.type != "cpu":
+        index = torch.tensor(index)
+    if index.dtype is torch.bool:
+        return True
+    if index.device.type != "cpu" or index.numel() == 0:
         return False
-    return index.dtype is torch.bool or index.unique().numel() == index.numel()
+    # Numbers below 0 count from the end, and may mean the same place as others.
+    return index.unique().numel() == index.numel() and bool(index.min() >= 0)
 
 
-def _is_of_largest(args: Any, kwargs: Any) -> bool:
-    """Return True if a norm is the largest or the smallest entry."""
-    order = kwargs.get("ord", kwargs.get("p", args[1] if len(args) > 1 else None))
+def _leaves_out_entries(name: str, args: Any, kwargs: Any) -> bool:
+    """Return True if a norm is of some entries, or a transform is made of as many as is said."""
+    at = 2 if name in OF_TWO else 1
+    given = args[at] if len(args) > at else None
+    if name.startswith("fft_"):
+        return not (given is None and kwargs.get("n") is None and kwargs.get("s") is None)
+    order = kwargs.get("ord", kwargs.get("p", given))
+    if name in OF_MATRICES:
+        return order not in (None, "fro", "nuc")
     return type(order) is float and isinf(order)
-
-
-def _is_shortened(result: Tensor, source: Tensor, axis: int | None) -> bool:
-    """Return True if a dimension of records that is not the first one has another size now."""
-    if axis is None:  # any of those may have them
-        return result.shape[1:] != source.shape[1:]
-    return axis > 0 and (result.dim() <= axis or result.shape[axis] != source.shape[axis])
 
 
 def _from_right(result: Tensor, source: Tensor, axis: int | None) -> int | None:
@@ -175,7 +178,10 @@ def _in_order(result: Tensor, source: Tensor, axis: int | None) -> int | None:
 def _cut(
     name: str, result: Tensor, source: Tensor, axis: int | None, args: Any, kwargs: Any
 ) -> tuple[bool, int | None]:
-    found = None if name == "masked_select" else _of_size(Keeps.CUT, result, source, axis)
+    if name == "masked_select":
+        mask = kwargs.get("mask", args[-1])
+        return mask.shape == source.shape and result.numel() == source.numel(), None
+    found = _of_size(Keeps.CUT, result, source, axis)
     if found is None and axis is not None and result.dim() == source.dim():
         dims = [each for each in (*args[1:], kwargs.get("dim")) if type(each) is int]
         if dims and result.shape[axis] == source.shape[axis]:
@@ -210,8 +216,13 @@ def _indexed(
         return result.numel() == source.numel(), None
     if axis == 0 and isinstance(first, Tensor | list | range) and _covers(first, source.shape[0]):
         return True, 0 if result.shape[:1] == source.shape[:1] else None
-    if axis == 0 and first == slice(None):
-        return True, 0
+    if axis == 0 and type(first) is slice and first == slice(None):
+        # Indexes that stand apart move their dimension to the front.
+        picks = [
+            place for place, each in enumerate(indexes) if isinstance(each, Tensor | list | int)
+        ]
+        apart = picks and picks[-1] - picks[0] >= len(picks)
+        return True, None if apart else 0
     return False, None
 
 

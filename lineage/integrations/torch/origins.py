@@ -1,6 +1,6 @@
 """What tensors were made of: which batches, or which parts of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 from torch import Tensor
@@ -38,7 +38,9 @@ NOTHING = Origin(())
 def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool) -> Origin:
     """Return the origin of a tensor in a batch of some samples, which may be ``stacked`` of them.
 
-    What has the shape of a column is one only where it has an entry a sample.
+    What has the shape of a column is one only where it has an entry a sample. What is shorter than
+    the batch, as the labelled half of it, may be of some samples alone; a row may be all of them,
+    packed.
     """
     shape, whole = tuple(tensor.shape), batch.place is None
     first = shape[0] if shape else 0
@@ -46,7 +48,10 @@ def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool
     entries = (samples, len(batch.records))
     column = len(shape) == 1 and whole and (first in entries or (batch.partial and first < samples))
     presumed = PRESUMED if whole and samples == first else None
-    return Origin((batch,), not shape or column, 0 if shape and certain else presumed)
+    packed = first == 1 and len(shape) > 1 and shape[1] >= samples
+    short = whole and shape and first < samples and samples not in shape and not packed
+    made_of = batch.part if short else batch
+    return Origin((made_of,), not shape or column, 0 if shape and certain else presumed)
 
 
 def joined(one: Origin, other: Origin) -> Origin:
@@ -55,9 +60,19 @@ def joined(one: Origin, other: Origin) -> Origin:
         return one
     if not one.batches:
         return other
-    batches = dict.fromkeys((*one.batches, *other.batches))
-    axis = one.axis if one.axis == other.axis else None
-    return Origin(tuple(batches), one.flat and other.flat, axis)
+    batches = tuple(dict.fromkeys((*one.batches, *other.batches)))
+    return Origin(batches, one.flat and other.flat, axis_of(batches, {one.axis, other.axis}))
+
+
+def axis_of(batches: Sequence[DrawnBatch], axes: Set[int | None]) -> int | None:
+    """Return the dimension of records in what was made of tensors with some.
+
+    Of several batches it has an entry a record only where they were added up, and not where they
+    were put side by side.
+    """
+    if len(batches) > 1:
+        return PRESUMED if axes <= {0, PRESUMED} else None
+    return next(iter(axes)) if len(axes) == 1 else None
 
 
 def settled(origin: Origin, shape: Iterable[int]) -> Origin:
@@ -75,9 +90,7 @@ def settled(origin: Origin, shape: Iterable[int]) -> Origin:
         )
         axis = origin.axis
         if whole and len(batches) == 1:
-            sizes = [*shape]
-            records = batches[0].pieces
-            axis = sizes.index(records) if sizes.count(records) == 1 else None
+            axis = PRESUMED if next(iter(shape), 0) == batches[0].pieces else None
         origin = Origin(batches, origin.flat, axis)
     if len(batches) > MOST_BATCHES:
         batches = tuple(dict.fromkeys(each.part if each.partial else each for each in batches))

@@ -52,6 +52,8 @@ class TrackedTensor(Tensor):
     @untraced
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of torch as if these were plain tensors, and follow what comes out."""
+        if func in _PASSES:
+            return _passed_back(func, args, kwargs or {})
         if len(types) > 1 and not _PLAIN.issuperset(types):
             # A class of the user's has its own way; nothing can be followed through it.
             result = func(*_plain(args), **_plain(kwargs or {}))
@@ -81,6 +83,32 @@ class TrackedTensor(Tensor):
         with as_plain():
             leave(self)
             return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
+
+_PASSES = frozenset({Tensor.backward, torch.autograd.backward, torch.autograd.grad})
+"""Backward passes: what they call, as hooks do, is followed as anywhere."""
+
+
+def _passed_back(func: Any, args: Any, kwargs: Any) -> Any:
+    """Call a backward pass that begins at tracked tensors, or asks for their gradients.
+
+    It begins at one that a function of the user's own gave, which nobody could follow.
+    """
+    tracked = [each for each in tensors_of([args, kwargs]) if type(each) is TrackedTensor]
+    with as_plain():
+        for each in tracked:
+            if each.grad_fn is not None:
+                report(each, each._origin.batches)
+    for each in tracked:
+        each.__class__ = Tensor  # type: ignore[assignment]
+    try:
+        result = func(*args, **kwargs)
+    finally:
+        for each in tracked:
+            each.__class__ = TrackedTensor
+    with as_plain():
+        TrackedTensor.follow(func, result, args, kwargs)
+    return result
 
 
 _PLAIN = frozenset({Tensor, TrackedTensor, nn.Parameter, nn.Buffer})
@@ -116,9 +144,10 @@ def track(
         with as_plain():
             entries = len(batches[0].records) if samples is None else samples
             origin = handed_out(each, batches[0], entries, stacked=stacked)
-            origin = origin._replace(batches=batches)
+            if len(batches) > 1:
+                origin = origin._replace(batches=batches)
             if type(each) is TrackedTensor and not _same(each, batches):
-                origin = origin._replace(batches=tuple(map(_in_doubt, batches)))
+                origin = origin._replace(batches=tuple(map(_in_doubt, origin.batches)))
             mark(each, origin)
 
 

@@ -1,20 +1,22 @@
 """Models that a run of this process trained before: what they learned goes into the next run.
 
-The tensors of what a run tracks are known again by the objects that they are, and their contents
-by their bytes. So a new object is nobody's, and one that was set back to how it began has learned
-nothing.
+The tensors of what a run tracks or steps are known again by the objects that they are, and their
+contents by their bytes. So one that was set back to how it began has learned nothing, and a new
+object is nobody's, unless it is a copy of what an earlier run published.
 """
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from sqlalchemy import select
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from lineage.errors import StateError
 from lineage.integrations.torch.moved_state import state_tensors
@@ -41,6 +43,9 @@ class _Known(NamedTuple):
 
 _KNOWN: dict[int, _Known] = {}
 
+_COPIED: dict[str, _Published] = {}
+"""What runs of this process published and had moved, by the digests of contents that tell it."""
+
 _NUMBERS = count()
 
 _AGAIN = (
@@ -63,6 +68,8 @@ def remembered(store: Store, things: Iterable[Stateful]) -> Iterator[Callable[[O
     def begin(run: Observed) -> None:
         runs.append(run.id)
         begun.update(_begun(store, run, things))
+        # A block inside this one finds what is known; what is learned until then nobody knows yet.
+        _remember(things, begun)
 
     try:
         yield begin
@@ -77,10 +84,12 @@ def _begun(
     store: Store, run: Observed, things: Iterable[Stateful]
 ) -> Iterator[tuple[int, dict[str, _Published]]]:
     """Return what is known of each tensor's states, with the one that it has now."""
-    for each in state_tensors(things):
+    for each in _tensors(things):
         known, now = _KNOWN.get(id(each)), _digest(each)
         if known is None or known.tensor() is not each:
-            yield id(each), {now: None} if not run.step else {}
+            if not run.step:
+                _descend(store, run, _COPIED.get(now))
+            yield id(each), {now: _COPIED.get(now)} if not run.step else {}
         elif now in known.states:
             _descend(store, run, known.states[now])
             yield id(each), dict(known.states)
@@ -106,11 +115,41 @@ def _keep(
     begun: Mapping[int, Mapping[str, _Published]],
     published: _Published,
 ) -> None:
-    for each in state_tensors(things):
-        ended = {} if published is None else {_digest(each): published}
+    """Remember how a run left its objects."""
+    ended: dict[int, dict[str, _Published]] = {}
+    for each in _tensors(things):
+        before, now = begun.get(id(each), {}), _digest(each)
+        ended[id(each)] = {**({} if published is None else {now: published}), **before}
+        if published is not None and now not in before and _is_telling(each):
+            _COPIED[now] = published
+    _remember(things, ended)
+
+
+def _remember(things: Iterable[Stateful], states: Mapping[int, Mapping[str, _Published]]) -> None:
+    for each in _tensors(things):
         number = id(each)
-        _KNOWN[number] = _Known(weakref.ref(each), {**ended, **begun.get(number, {})})
+        _KNOWN[number] = _Known(weakref.ref(each), states.get(number, {}))
         weakref.finalize(each, _forget, number, _KNOWN[number])
+
+
+def _tensors(things: Iterable[Stateful]) -> Iterator[Tensor]:
+    """Return the tensors of what is tracked, and those that its optimizers step; each once."""
+    stepped = (
+        each
+        for thing in things
+        if isinstance(thing, Optimizer)
+        for group in thing.param_groups
+        for each in group["params"]
+    )
+    yield from {id(each): each for each in chain(state_tensors(things), stepped)}.values()
+
+
+def _is_telling(tensor: Tensor) -> bool:
+    """Return True if nobody comes to the same contents by chance, as to zeros or to a count."""
+    plain = not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_meta
+    if not plain or not tensor.is_floating_point() or tensor.numel() < 2:
+        return False
+    return bool((tensor.detach() != tensor.detach().flatten()[0]).any())
 
 
 def _forget(number: int, known: _Known) -> None:
