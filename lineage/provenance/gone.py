@@ -4,17 +4,15 @@ A row of a transform is erased with anybody who had a part in it, though others,
 too. Its key is gone, and with it the steps that it was in.
 """
 
-from collections.abc import Iterator
-
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.identity import Positions
+from lineage.data.keyless import keyless
 from lineage.data.retained import live
 from lineage.provenance.reach import NOW, Moment
 from lineage.store import Store
-from storage import manifests
 from storage.catalogue import tables
 
 
@@ -26,7 +24,7 @@ def gone_runs(
     Of several shards each may have been given them. In which steps they were nobody can tell.
     """
     erased: Positions = {}
-    for dataset, rows in _erased(store, session, records):
+    for dataset, rows in keyless(store, session, records):
         erased[dataset] = erased.get(dataset, BitMap()) | rows
     version, given, run = tables.DatasetVersion, tables.RunInput, tables.Run
     inputs = (
@@ -51,20 +49,3 @@ def is_gone(session: Session, run_id: str) -> bool:
     purged = select(tables.Checkpoint.purged_at).where(tables.Checkpoint.run_id == run_id)
     found = session.scalars(purged).all()
     return bool(found) and all(found)
-
-
-def _erased(store: Store, session: Session, records: Positions) -> Iterator[tuple[str, BitMap]]:
-    """Those of the records that have no key any more: only redacted chunks have such."""
-    redacted = select(tables.Chunk).where(
-        tables.Chunk.id.in_(select(tables.Redaction.chunk_id)),
-        tables.Chunk.dataset_id.in_(list(records)),
-    )
-    for row in session.scalars(redacted):
-        first, after = row.first_position, row.first_position + row.rows
-        asked = records[row.dataset_id] & BitMap(range(first, after))
-        chunk = manifests.Chunk(first, row.rows, row.manifest, row.data)
-        yield row.dataset_id, asked - _kept(store, chunk) if asked else asked
-
-
-def _kept(store: Store, chunk: manifests.Chunk) -> BitMap:
-    return BitMap(manifests.read_index(store.objects, (chunk,)).positions.tolist())

@@ -65,7 +65,7 @@ def publish(
     with store.catalogue.write() as session:
         if owner is not None:
             ownership.keep(session, store, run_id, owner)
-        require_sources(session, run_id)
+        require_sources(session, store, run_id)
         store.objects.put_again(blob, data)
         if lap.first_step == step:
             checkpoint.edition = _next_edition(session, run_id, step)

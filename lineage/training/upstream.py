@@ -10,15 +10,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lineage.data.fences import erased
+from lineage.data.keyless import keyless
 from lineage.data.mapping import models_behind, recorded
+from lineage.data.retained import live
 from lineage.errors import RunStoppedError
+from lineage.store import Store
 from storage.catalogue import tables
-from storage.manifests import load_bitmap
 
 _HINT = "nothing of it is published; train again from the newest versions"
 
 
-def require_sources(session: Session, run_id: str) -> None:
+def require_sources(session: Session, store: Store, run_id: str) -> None:
     """Refuse to publish what a run made, where something that it was made from is purged.
 
     That is its start, the models it was given or has read, its own earlier checkpoints, those of
@@ -36,8 +38,11 @@ def require_sources(session: Session, run_id: str) -> None:
             hint=_HINT,
         )
     for version in _inputs(session, run_id):
-        rows = erased(session, version.dataset_id) - load_bitmap(version.deleted)
-        rows.remove_range(version.rows, 2**32)
+        given = {version.dataset_id: live(version)}
+        rows = erased(session, version.dataset_id) & given[version.dataset_id]
+        # Rows that a transform made of forgotten ones go with these, and no request names them.
+        for _, beside in keyless(store, session, given, since=run.created_at):
+            rows |= beside
         if rows:
             raise RunStoppedError(
                 f"run {run_id} was given dataset version {version.id}, {len(rows)} rows of which "

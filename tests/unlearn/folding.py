@@ -69,6 +69,13 @@ def shared(rows: pa.Table) -> tuple[pa.Table, list[list[int]]]:
     return _renumbered(rows, together), [[row] for row in range(rows.num_rows)]
 
 
+@lineage.transform("aggregate")
+def centred(rows: pa.Table) -> pa.Table:
+    """Take the mean of everybody's numbers from each."""
+    numbers = pc.cast(rows["number"], pa.float64())
+    return _renumbered(rows, pc.subtract(numbers, pc.mean(numbers)))
+
+
 @lineage.transform("record")
 def labelled(rows: pa.Table, *, teacher: Any) -> pa.Table:
     """Add what a model has learned to each number."""

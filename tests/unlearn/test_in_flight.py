@@ -11,6 +11,7 @@ import lineage
 import unlearn
 from lineage.errors import RunStoppedError
 from lineage.provenance.query import live_versions
+from lineage.training.ensemble import resume
 from storage.catalogue import tables
 from tests.unlearn import folding
 from unlearn.errors import StalePlanError
@@ -91,6 +92,59 @@ def test_a_training_whose_rows_are_erased_under_it_publishes_nothing_more(store:
     folding.BETWEEN.append(forget(store, "other1"))
     with pytest.raises(RunStoppedError, match="rows of which have been erased since"):
         trained(store, "other", "late")
+    assert models_in_use(store) == {"m"}
+
+
+def centred_while_somebody_waits(store: Any) -> Callable[[], Any]:
+    """Derive rows from which nobody can be taken away, and return what then forgets ``other1``."""
+    lineage.derive(store, folding.centred, "other", "centred")
+    request = unlearn.accept(store, "subject", ["other1"])
+
+    def carried_out() -> Any:
+        plan, _ = unlearn.make_plan(store, [request.request_id])
+        carried_out.results = unlearn.apply(store, plan, unlearn.InProcess(store))  # type: ignore[attr-defined]
+
+    return carried_out
+
+
+def test_a_training_on_rows_that_the_forgotten_had_a_part_in_publishes_nothing_more(
+    store: Any,
+) -> None:
+    forgetting = centred_while_somebody_waits(store)
+    folding.BETWEEN.append(forgetting)
+    with pytest.raises(RunStoppedError, match="rows of which have been erased since"):
+        trained(store, "centred", "late")
+    assert models_in_use(store) == {"m"}
+    residuals = forgetting.results["purge"]["residuals"]  # type: ignore[attr-defined]
+    assert [each["kind"] for each in residuals].count("run") == 1
+
+
+def test_what_is_published_while_rows_are_being_erased_is_refused(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between what is marked and what is erased, a run under way is stopped by the plan alone."""
+    forgetting = centred_while_somebody_waits(store)
+    folding.BETWEEN.append(forgetting)
+    monkeypatch.setattr("unlearn.tasks.purge.erase_rows", lambda *_: 0)
+    with pytest.raises(RunStoppedError, match="was stopped by a plan, which erases rows"):
+        trained(store, "centred", "late")
+    assert models_in_use(store) == {"m"}
+
+
+def test_a_training_that_was_stopped_does_not_go_on_with_rows_that_are_erased(store: Any) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    forgetting = centred_while_somebody_waits(store)
+    folding.BETWEEN.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(store, "centred", "late")
+    forgetting()
+    with store.catalogue.read() as session:
+        training = session.scalars(select(tables.Training.id).order_by(tables.Training.created_at))
+        stopped = [*training][-1]
+    with pytest.raises(RunStoppedError, match="rows of which have been erased since"):
+        resume(store, stopped)
     assert models_in_use(store) == {"m"}
 
 

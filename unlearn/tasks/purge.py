@@ -16,6 +16,7 @@ from lineage.data.identity import Positions
 from lineage.data.retained import live
 from lineage.provenance.selection import measures
 from lineage.store import Store
+from lineage.training.ownership import bar
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
@@ -44,7 +45,8 @@ def execute(context: Context) -> dict[str, Any]:
         _nothing_new(session, context, work, found)
         artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
         _mark(session, store.clock(), artefacts | {*work.versions, *found.versions})
-        running = _running(session, rows, artefacts)
+        running = _running(session, _with_tainted(rows, found), artefacts)
+        bar(session, running)
         _erase_measures(session, _with_tainted(rows, found))
     # Every deletion is fenced: another owner may take the plan between any two transactions.
     destroyed = destroy(store, artefacts, context.writing)
@@ -93,7 +95,7 @@ def _erase_measures(session: Session, rows: Positions) -> None:
 
 
 def _running(session: Session, rows: Positions, artefacts: set[str]) -> list[str]:
-    """The runs under way that began with the forgotten rows, or with what descends from them."""
+    """The runs under way that began with rows that are erased, or with what descends from them."""
     run, model = tables.Run, tables.RunModel
     given, version = tables.RunInput, tables.DatasetVersion
     under_way = select(run.id).where(run.state == "running")
@@ -135,7 +137,7 @@ def _close(context: Context) -> None:
             session.delete(lease)
 
 
-_UNDER_WAY = "it is under way, and began with what is purged: it stops at its next checkpoint"
+_UNDER_WAY = "it was under way, and began with what is purged: nothing more of it is kept"
 
 
 def _named(kind: str, names: Iterable[str], why: str) -> Iterator[dict[str, str]]:

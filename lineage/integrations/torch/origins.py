@@ -49,7 +49,8 @@ def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool
     column = len(shape) == 1 and whole and (first in entries or (batch.partial and first < samples))
     presumed = PRESUMED if whole and samples == first else None
     packed = first == 1 and len(shape) > 1 and shape[1] >= samples
-    short = whole and shape and first < samples and samples not in shape and not packed
+    short = whole and shape and first < samples and not packed
+    short = short and samples not in shape and first != len(batch.records)
     made_of = batch.part if short else batch
     return Origin((made_of,), not shape or column, 0 if shape and certain else presumed)
 

@@ -1,5 +1,9 @@
 """A model object that two watched blocks of a process train."""
 
+import copy
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -17,7 +21,8 @@ def _trains(loop: Loop, name: str, model: nn.Module, numbers: range) -> None:
     ) as run:
         for batch in run.watch(loader, record="rid"):
             optimizer.zero_grad()
-            model(batch["x"]).sum().backward()
+            width = next(model.parameters()).shape[1]
+            model(batch["x"].expand(-1, width)).sum().backward()
             optimizer.step()
 
 
@@ -39,6 +44,50 @@ def test_a_new_model_that_holds_a_part_of_a_trained_one_descends_from_it(loop: L
     part = nn.Linear(1, 1)
     _trains(loop, "first", part, range(6))
     _trains(loop, "second", nn.Sequential(part, nn.Linear(1, 1)), range(6, 12))
+    assert _models(loop) == ["first", "second"]
+
+
+def test_a_model_that_was_stepped_and_not_tracked_is_known_again(loop: Loop) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with observe(loop.store, "rows", "first", optimizer=optimizer, retrain=["true"]) as run:
+        for batch in run.watch(DataLoader(Items(range(6)), batch_size=3), record="rid"):
+            optimizer.zero_grad()
+            model(batch["x"]).sum().backward()
+            optimizer.step()
+    _trains(loop, "second", model, range(6, 12))
+    assert _models(loop) == ["first", "second"]
+
+
+def test_a_block_inside_another_does_not_know_what_the_outer_one_taught_its_model(
+    loop: Loop,
+) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    given: dict[str, Any] = {"optimizer": optimizer, "model": model, "retrain": ["true"]}
+    with observe(loop.store, "rows", "outer", **given) as run:
+        for batch in run.watch(DataLoader(Items(range(6)), batch_size=3), record="rid"):
+            optimizer.zero_grad()
+            model(batch["x"]).sum().backward()
+            optimizer.step()
+        with observe(loop.store, "rows", "inner", **given) as inner:
+            for batch in inner.watch(DataLoader(Items(range(6, 12)), batch_size=3), record="rid"):
+                optimizer.zero_grad()
+                model(batch["x"]).sum().backward()
+                optimizer.step()
+    seen = lineage.who_saw(loop.store, "record", "r00")
+    assert seen.state != "erased"
+    assert inner.id in seen.incomplete
+
+
+@pytest.mark.parametrize("way", ["assigned", "copied", "loaded"])
+def test_a_copy_of_a_trained_model_descends_from_it(loop: Loop, way: str) -> None:
+    model = nn.Linear(2, 1)
+    _trains(loop, "first", model, range(6))
+    other = copy.deepcopy(model) if way == "copied" else nn.Linear(2, 1)
+    if way != "copied":
+        other.load_state_dict(model.state_dict(), assign=way == "assigned")
+    _trains(loop, "second", other, range(6, 12))
     assert _models(loop) == ["first", "second"]
 
 

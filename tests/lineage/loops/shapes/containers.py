@@ -169,7 +169,7 @@ def _even(samples: list[Sample]) -> Any:
     return {**kept, "all": [each["number"] for each in samples]}
 
 
-@shape("filters in its collate function", allowed=WHOLE)
+@shape("filters in its collate function", allowed=WHOLE | BOUNDED)
 def filters(env: Env) -> None:
     with env.observe() as run:
         for batch in run.watch(env.loader(collate_fn=_even, shuffle=True), **env.named):

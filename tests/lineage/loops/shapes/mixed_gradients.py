@@ -112,6 +112,50 @@ def function(env: Env) -> None:
     _amid(env, AddsBack.apply)
 
 
+class Error(torch.autograd.Function):
+    """The mean squared error, with a backward of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the error."""
+        ctx.save_for_backward(weight, x, y)
+        return ((x @ weight - y) ** 2).mean()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        """Return the gradient of the weight."""
+        weight, x, y = ctx.saved_tensors
+        return gradient * (2 * (x @ weight - y)[:, None] * x).mean(0), None, None
+
+
+@shape("begins one backward pass at its loss and at a function of its own", allowed=TOLD)
+def function_is_the_loss(env: Env) -> None:
+    with env.observe() as run:
+        old = None
+        for batch in run.watch(env.loader(), **env.named):
+            env.optimizer.zero_grad()
+            losses = [env.loss(batch)]
+            if old is not None:
+                losses.append(Error.apply(env.model.weight, old["x"], old["y"]))
+            torch.autograd.backward(losses)
+            env.optimizer.step()
+            old = batch
+
+
+@shape("adds earlier inputs in a hook, and its loss is a function of its own", allowed=TOLD)
+def hook_below_a_function(env: Env) -> None:
+    with env.observe() as run:
+        old = None
+        for batch in run.watch(env.loader(), **env.named):
+            env.optimizer.zero_grad()
+            weight = env.model.weight * 1
+            if old is not None:
+                weight.register_hook(lambda gradient, x=old["x"]: gradient + x.sum(0))
+            Error.apply(weight, batch["x"], batch["y"]).backward()
+            env.optimizer.step()
+            old = batch
+
+
 @shape("begins a backward pass with earlier inputs as its gradient", allowed=TOLD)
 def first_gradient(env: Env) -> None:
     with env.observe() as run:

@@ -73,6 +73,54 @@ def functions(env: Env) -> None:
     )
 
 
+def _of_two(env: Env, of: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Do a step on what is made of every two batches."""
+    with env.observe() as run:
+        for _ in range(2):
+            batches = [batch["x"] for batch in run.watch(env.loader(), **env.named)]
+            for one, other in zip(batches[::2], batches[1::2], strict=True):
+                env.optimizer.zero_grad()
+                error(env.model(of(one, other)), torch.tensor(20.0)).backward()
+                env.optimizer.step()
+
+
+@shape("puts two batches side by side, and takes one of them", allowed=BOUNDED)
+def one_of_two(env: Env) -> None:
+    _of_two(env, lambda one, other: torch.stack([one, other])[0])
+
+
+@shape("puts two batches behind one another, and takes one of them", allowed=BOUNDED)
+def one_of_two_wide(env: Env) -> None:
+    _of_two(env, lambda one, other: torch.cat([one, other], 1).chunk(2, 1)[1])
+
+
+@shape("scales two batches in one call, and takes one of them", allowed=BOUNDED)
+def one_of_two_scaled(env: Env) -> None:
+    _of_two(env, lambda one, other: torch._foreach_mul([one, other], 2.0)[0])
+
+
+@shape("puts samples behind one another, and takes a column of one", allowed=BOUNDED)
+def one_of_the_samples(env: Env) -> None:
+    def of(batch: Any) -> list[Tensor]:
+        return [torch.stack([each["x"] for each in batch], 1)[:, :1].T]
+
+    _each(env, of, collate_fn=list)
+
+
+def _halves(samples: list[Any]) -> dict[str, Tensor]:
+    half = len(samples) // 2
+    return {
+        "one": torch.stack([each["x"] for each in samples[:half]]),
+        "other": torch.stack([each["x"] for each in samples[half:]]),
+        "number": torch.tensor([each["number"] for each in samples]),
+    }
+
+
+@shape("collates the halves of a batch apart, and learns from one", allowed=BOUNDED)
+def halves(env: Env) -> None:
+    _each(env, lambda batch: [batch["one"]], batch_size=4, collate_fn=_halves)
+
+
 @shape("shuffles the records of a batch, and cuts nothing off", allowed=EXACT)
 def shuffled(env: Env) -> None:
     _each(env, lambda batch: [batch["x"][torch.randperm(3)][:, :RECORDS], batch["x"][:3]])
