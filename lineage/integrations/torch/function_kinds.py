@@ -15,7 +15,7 @@ class Keeps(Enum):
     ENTRIES = "each entry, and its place"
     ALL = "all of them, in another shape"
     TURNED = "all of them, with the dimensions in another order"
-    TILED = "all of them, in a shape that says nothing"
+    TILED = "all of them, and the dimensions that did not grow"
     LEADING = "all of them, and the first dimension"
     WINDOWS = "the first dimension, and some entries of those behind it"
     ORDER = "each entry in its order, in another shape"

@@ -25,10 +25,11 @@ def kept(
     kwargs: Any,
 ) -> tuple[bool, int | None]:
     """Return whether all records of the first argument are kept, and the axis of the result."""
-    if keeps is Keeps.ENTRIES:  # nearly always
+    if keeps is Keeps.ENTRIES or keeps is Keeps.INTO:  # nearly always
         return True, _from_right(result, source, axis)
-    if keeps is Keeps.INTO:
-        return True, _from_right(result, source, axis)
+    if keeps is Keeps.TILED:
+        found = _from_right(result, source, axis)
+        return True, None if found == PRESUMED and result.shape[0] != source.shape[0] else found
     if axis == PRESUMED and keeps not in (Keeps.LEADING, Keeps.WINDOWS):
         axis = None
     dims = _dims(name, args, kwargs)
@@ -38,8 +39,6 @@ def kept(
             return not _leaves_out_entries(name, args, kwargs) or found is not None, found
         case Keeps.TURNED:
             return True, _turned(result, source, axis)
-        case Keeps.TILED:
-            return True, None
         case Keeps.LEADING | Keeps.WINDOWS if axis == PRESUMED:
             return True, PRESUMED
         case Keeps.LEADING:
