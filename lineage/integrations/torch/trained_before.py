@@ -8,15 +8,17 @@ object is nobody's, unless it is a copy of what an earlier run published.
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from sqlalchemy import select
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lineage.errors import StateError
 from lineage.integrations.torch.moved_state import state_tensors
@@ -64,12 +66,17 @@ def remembered(store: Store, things: Iterable[Stateful]) -> Iterator[Callable[[O
     """
     begun: dict[int, dict[str, _Published]] = {}
     runs: list[str] = []
+    hooks: list[RemovableHandle] = []
 
     def begin(run: Observed) -> None:
         runs.append(run.id)
-        begun.update(_begun(store, run, things))
+        known = dict(_KNOWN)
+        begun.update(_begun(store, run, known, _tensors(things)))
         # A block inside this one finds what is known; what is learned until then nobody knows yet.
         _remember(things, begun)
+        if not run.step:
+            look = partial(_begun, store, run, known)
+            hooks.extend(_before_the_first_step(things, lambda each: begun.update(look(each))))
 
     try:
         yield begin
@@ -77,22 +84,46 @@ def remembered(store: Store, things: Iterable[Stateful]) -> Iterator[Callable[[O
         if runs:
             _keep(things, begun, None)
         raise
+    finally:
+        for hook in hooks:
+            hook.remove()
     _keep(things, begun, _version(store, runs[0]))
 
 
+def _before_the_first_step(
+    things: Iterable[Stateful], look: Callable[[Iterable[Tensor]], None]
+) -> list[RemovableHandle]:
+    """Look at the weights that the loop has written into by then: it may have loaded them."""
+    weights = [each for each in _tensors(things) if isinstance(each, nn.Parameter)]
+    versions = [_version_of(each) for each in weights]
+
+    def stepping(*_: object) -> None:
+        pairs = [*zip(weights, versions, strict=True)]
+        weights.clear()  # once
+        versions.clear()
+        look([each for each, version in pairs if _version_of(each) != version])
+
+    optimizers = (each for each in things if isinstance(each, Optimizer))
+    return [each.register_step_pre_hook(stepping) for each in optimizers]
+
+
+def _version_of(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def _begun(
-    store: Store, run: Observed, things: Iterable[Stateful]
+    store: Store, run: Observed, known_before: Mapping[int, _Known], tensors: Iterable[Tensor]
 ) -> Iterator[tuple[int, dict[str, _Published]]]:
     """Return what is known of each tensor's states, with the one that it has now."""
-    for each in _tensors(things):
-        known, now = _KNOWN.get(id(each)), _digest(each)
+    for each in tensors:
+        known, now = known_before.get(id(each)), _digest(each)
         if known is None or known.tensor() is not each:
             if not run.step:
                 _descend(store, run, _COPIED.get(now))
             yield id(each), {now: _COPIED.get(now)} if not run.step else {}
-        elif now in known.states:
-            _descend(store, run, known.states[now])
-            yield id(each), dict(known.states)
+        elif now in known.states or now in _COPIED:
+            _descend(store, run, known.states.get(now, _COPIED.get(now)))
+            yield id(each), {now: _COPIED.get(now), **known.states}
         elif not run.step:  # a run that is resumed gets the state of its own checkpoint
             lose_track(run.sink, _AGAIN)
 

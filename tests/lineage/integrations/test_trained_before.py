@@ -1,6 +1,7 @@
 """A model object that two watched blocks of a process train."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,12 +14,19 @@ from lineage.integrations.torch import observe
 from tests.lineage.integrations.row_loop import Items, Loop
 
 
-def _trains(loop: Loop, name: str, model: nn.Module, numbers: range) -> None:
+def _trains(
+    loop: Loop,
+    name: str,
+    model: nn.Module,
+    numbers: range,
+    begins: Callable[[], object] = lambda: None,
+) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = DataLoader(Items(numbers), batch_size=3)
     with observe(
         loop.store, "rows", name, optimizer=optimizer, model=model, retrain=["true"]
     ) as run:
+        begins()
         for batch in run.watch(loader, record="rid"):
             optimizer.zero_grad()
             width = next(model.parameters()).shape[1]
@@ -57,6 +65,21 @@ def test_a_model_that_was_stepped_and_not_tracked_is_known_again(loop: Loop) -> 
             optimizer.step()
     _trains(loop, "second", model, range(6, 12))
     assert _models(loop) == ["first", "second"]
+
+
+def test_weights_that_are_loaded_before_the_first_step_are_known(loop: Loop) -> None:
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    _trains(loop, "first", model, range(6))
+    taught = model.state_dict()
+    _trains(loop, "second", other, range(6, 12), lambda: other.load_state_dict(taught))
+    assert _models(loop) == ["first", "second"]
+
+
+def test_weights_of_nobody_that_are_loaded_before_the_first_step_are_new(loop: Loop) -> None:
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    _trains(loop, "first", model, range(6))
+    _trains(loop, "second", other, range(6, 12), lambda: nn.init.normal_(other.weight))
+    assert _models(loop) == ["first"]
 
 
 def test_a_block_inside_another_does_not_know_what_the_outer_one_taught_its_model(
