@@ -1,10 +1,13 @@
-"""Aliases that a plan withheld: the gate of their model did not pass, so they name nothing."""
+"""Aliases that a plan withheld: the gate of their model did not pass, so they name nothing.
 
-from collections.abc import Mapping
+A plan also ends the aliases of a version that nothing replaces; both are noted with its task.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from lineage.store import Store
@@ -12,6 +15,8 @@ from storage.catalogue import tables
 
 Noted = dict[str, str]
 """What a task notes: ``alias``, ``model``, the version that it ``replaces``, and ``why``."""
+
+_PUBLISHED = select(tables.Task).where(tables.Task.kind == "publish")
 
 
 class WithheldAlias(BaseModel):
@@ -46,13 +51,7 @@ def withhold(session: Session, task: tables.Task, failed: Mapping[str, str]) -> 
     has noted, also before it was interrupted.
     """
     noted = [*task.result.get("withheld", ())]
-    found = session.execute(
-        select(tables.Alias, tables.Model.name)
-        .join(tables.Model, tables.Model.id == tables.Alias.model_id)
-        .where(tables.Alias.version_id.in_(failed))
-        .order_by(tables.Model.name, tables.Alias.alias)
-    )
-    for alias, model in found.all():
+    for alias, model in session.execute(_aliases_of(failed)).all():
         replaces = alias.version_id
         noted.append(
             {"alias": alias.alias, "model": model, "replaces": replaces, "why": failed[replaces]}
@@ -62,12 +61,37 @@ def withhold(session: Session, task: tables.Task, failed: Mapping[str, str]) -> 
     return noted
 
 
+def end_aliases(session: Session, task: tables.Task, versions: Iterable[str]) -> list[Noted]:
+    """Delete the aliases of versions that nothing replaces, and note them like `withhold`."""
+    noted = [*task.result.get("ended", ())]
+    for alias, model in session.execute(_aliases_of(versions)).all():
+        noted.append({"alias": alias.alias, "model": model, "replaces": alias.version_id})
+        session.delete(alias)
+    task.result = {**task.result, "ended": noted}
+    return noted
+
+
+def deleted_aliases(session: Session, model: str) -> Iterator[str]:
+    """Yield the aliases of a model, by its name, that plans deleted: withheld or ended."""
+    for task in session.scalars(_PUBLISHED):
+        for noted in (*task.result.get("withheld", ()), *task.result.get("ended", ())):
+            if noted["model"] == model:
+                yield noted["alias"]
+
+
+def ended_unnoted(session: Session, model_id: str) -> bool:
+    """Return True if a plan deleted aliases of a model and did not note them, as earlier ones."""
+    published = session.scalars(_PUBLISHED.where(tables.Task.state == "done")).all()
+    before = (task for task in published if "ended" not in task.result)
+    versions = (each for task in before for each in _lost_their_aliases(session, task))
+    return any(session.get_one(tables.ModelVersion, each).model_id == model_id for each in versions)
+
+
 def withheld_aliases(store: Store) -> tuple[WithheldAlias, ...]:
     """The aliases that plans withheld and that nobody has promoted since, of models in use."""
     found: dict[tuple[str, str], WithheldAlias] = {}
     with store.catalogue.read() as session:
-        published = select(tables.Task).where(tables.Task.kind == "publish")
-        for task in session.scalars(published.order_by(tables.Task.ended_at)):
+        for task in session.scalars(_PUBLISHED.order_by(tables.Task.ended_at)):
             for noted in task.result.get("withheld", ()):
                 each = WithheldAlias.of(noted, task.result.get("versions", {}))
                 found[each.model, each.alias] = each
@@ -76,6 +100,24 @@ def withheld_aliases(store: Store) -> tuple[WithheldAlias, ...]:
             for each in found.values()
             if not _is_settled(session, each)
         )
+
+
+def _lost_their_aliases(session: Session, task: tables.Task) -> Iterator[str]:
+    """Yield the versions whose aliases a task of before deleted and did not note."""
+    for each in session.get_one(tables.Plan, task.plan_id).body["tasks"]:
+        yield from each["work"].get("ended", ())
+    if "withheld" not in task.result:
+        yield from task.result.get("held", ())
+
+
+def _aliases_of(versions: Iterable[str]) -> Select[tables.Alias, str]:
+    """The aliases of versions, with the names of their models."""
+    return (
+        select(tables.Alias, tables.Model.name)
+        .join(tables.Model, tables.Model.id == tables.Alias.model_id)
+        .where(tables.Alias.version_id.in_(list(versions)))
+        .order_by(tables.Model.name, tables.Alias.alias)
+    )
 
 
 def _is_settled(session: Session, withheld: WithheldAlias) -> bool:

@@ -2,6 +2,9 @@
 
 import pytest
 
+from lineage import Store
+from storage import ledger
+from storage.catalogue.tables import Alias, Task
 from unlearn.dispatch import journal
 from unlearn.tasks import canary
 
@@ -22,6 +25,39 @@ def aliases(trained):
         for each in trained.ask("model", "show", "speech")["versions"]
         if each["aliases"]
     }
+
+
+def forget_notes(trained):
+    """Leave a store as an earlier edition did, which noted no alias that it deleted."""
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        (task,) = session.query(Task).filter_by(kind="publish")
+        gone = {"withheld", "ended"}
+        task.result = {name: value for name, value in task.result.items() if name not in gone}
+        outcome = {"results": journal.results_of(session, task.plan_id)}
+        ledger.commit(session, "outcome", task.plan_id, outcome, store.clock())
+
+
+def everybody_is_forgotten(trained):
+    words = [word for number in range(30) for word in ("--subject", f"p{number}")]
+    asked = [each["id"] for each in trained.ask("request", "add", *words)["requests"]]
+    trained("model", "promote", "speech", "production")
+    trained("apply", trained.ask("plan", *asked)["id"], "--on", "debug")
+
+
+def test_a_store_whose_model_ended_with_its_alias_is_sound(trained):
+    everybody_is_forgotten(trained)
+    assert aliases(trained) == {}
+    assert trained.ask("doctor", "--sweep")["problems"] == []
+    forget_notes(trained)
+    assert trained.ask("doctor")["problems"] == []
+
+
+def test_an_alias_that_was_deleted_by_hand_is_found(trained):
+    trained("model", "promote", "speech", "production")
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        session.query(Alias).delete()
+    (problem,) = trained.ask("doctor", status=1)["problems"]
+    assert "is not what the ledger says of its promotion" in problem
 
 
 def test_a_replacement_that_is_as_good_takes_over_its_aliases(trained, watched):
@@ -100,6 +136,19 @@ def test_a_withheld_alias_follows_what_a_later_plan_makes(trained, watched, wors
     assert trained.ask("status")["withheld"] == []
 
 
+def test_a_store_whose_alias_was_withheld_is_sound(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    assert trained.ask("doctor", "--sweep")["problems"] == []
+    trained("model", "retire", "speech")
+    assert trained.ask("doctor")["problems"] == []
+
+
+def test_an_alias_that_a_plan_withheld_and_did_not_note_is_no_damage(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    forget_notes(trained)
+    assert trained.ask("doctor")["problems"] == []
+
+
 def test_a_plan_that_is_applied_again_still_says_which_alias_it_withheld(trained, watched, worse):
     first = trained.ask("apply", watched, "--on", "debug", status=7)
     assert trained.ask("apply", watched, "--on", "debug", status=7) == first
@@ -112,9 +161,6 @@ def test_a_tick_ends_with_the_status_of_a_withheld_alias(trained, watched, worse
 
 
 def test_a_model_without_an_alias_is_held_and_nothing_is_withheld(trained, watched, worse):
-    from lineage import Store
-    from storage.catalogue.tables import Alias
-
     with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
         session.query(Alias).delete()
     applied = trained.ask("apply", watched, "--on", "debug")
