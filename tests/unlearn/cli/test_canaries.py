@@ -5,6 +5,7 @@ import pytest
 from lineage import Store
 from storage import ledger
 from storage.catalogue.tables import Alias, Task
+from tests.unlearn.cli.conftest import TRAINING
 from unlearn.dispatch import journal
 from unlearn.tasks import canary
 
@@ -99,9 +100,9 @@ def test_one_that_is_much_worse_takes_over_none_and_what_it_replaces_is_erased(
     applied = trained.ask("apply", watched, "--on", "debug", status=7)
     (version,) = applied["versions"]
     assert applied["held"] == {version["id"]: WHY}
-    assert applied["withheld"] == [
-        {"alias": "production", "model": "speech", "version": version["id"], "why": WHY}
-    ]
+    (withheld,) = applied["withheld"]
+    assert (withheld["alias"], withheld["model"], withheld["why"]) == ("production", "speech", WHY)
+    assert withheld["version"] == withheld["measured"] == version["id"]
     assert aliases(trained) == {}
     assert (applied["verdict"], applied["erased_records"]) == ("passed", 2)
     assert trained.ask("show", requested)["state"] == "done"
@@ -124,7 +125,7 @@ def test_a_withheld_alias_is_in_the_status_until_it_is_promoted(trained, watched
 
 
 def test_a_withheld_alias_follows_what_a_later_plan_makes(trained, watched, worse, monkeypatch):
-    trained("apply", watched, "--on", "debug", status=7)
+    first = trained.ask("apply", watched, "--on", "debug", status=7)["versions"][0]["id"]
     monkeypatch.undo()
     monkeypatch.chdir(trained.folder)
     later = trained.ask("request", "add", "--subject", "p4")["id"]
@@ -132,7 +133,23 @@ def test_a_withheld_alias_follows_what_a_later_plan_makes(trained, watched, wors
     assert applied["withheld"] == []
     (withheld,) = trained.ask("status")["withheld"]
     assert withheld["version"] == applied["versions"][0]["id"]
+    assert withheld["measured"] == first
+    assert f"{WHY} (measured on {first})" in trained("status").err
+
+
+def test_a_withheld_alias_of_a_model_that_was_retired_is_over_for_good(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
     trained("model", "retire", "speech")
+    assert trained.ask("status")["withheld"] == []
+    trained("train", "program.py:train", "--dataset", "voices", *TRAINING)
+    assert trained.ask("status")["withheld"] == []
+
+
+def test_a_withheld_alias_that_was_promoted_is_over_for_good(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    trained("model", "promote", "speech", "production")
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        session.query(Alias).delete()  # as where what it named has ended
     assert trained.ask("status")["withheld"] == []
 
 
