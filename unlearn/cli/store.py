@@ -46,7 +46,7 @@ def status(call: Call) -> None:
 
 @click.command(cls=Verb, example="expunge doctor")
 @click.option(
-    "--sweep", is_flag=True, help="Destroy what crashed writers left, if the catalogue is sound."
+    "--sweep", is_flag=True, help="Destroy what crashed writers left, if the store is sound."
 )
 @pass_call
 def doctor(call: Call, sweep: bool) -> None:
