@@ -5,7 +5,7 @@ come to share the work.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -55,7 +55,7 @@ def _objections(store: Store, session: Session, plan: Plan) -> Iterator[str]:
             f"more than {policy.subject_visits:,}: others may come to share them"
         )
     if policy.period_visits is not None:
-        spent = _spent(store, session, policy.period_days)
+        spent = _spent(session, policy.period_begin(store.clock()))
         if spent + plan.visits > policy.period_visits:
             yield (
                 f"with it {spent + plan.visits:,} visits were recomputed in {policy.period_days} "
@@ -74,9 +74,8 @@ def _leavers(session: Session, plan: Plan) -> int:
     return sum(each in set(plan.requests) for each in session.scalars(targets))
 
 
-def _spent(store: Store, session: Session, days: int) -> int:
-    """Visits of the plans that were applied in the last so many days."""
-    since = store.clock() - timedelta(days=days)
+def _spent(session: Session, since: datetime) -> int:
+    """Visits of the plans that were applied since a time."""
     applied = select(tables.Plan.body).where(tables.Plan.applied_at >= since)
     return sum(body["visits"] for body in session.scalars(applied))
 

@@ -111,7 +111,7 @@ def decide(evidence: Evidence, twins: Sequence[Twin] | None) -> tuple[Statement,
     claim, reason = _without_twin(evidence)
     swayed = [each.version for each in twins or () if each.version in evidence.steered]
     if differing := [each for each in _differing(twins or ()) if each in swayed]:
-        reason = f"{', '.join(differing)} differs from its twin, and {reason}"
+        reason = f"what replaces {', '.join(differing)} differs from its twin, and {reason}"
         return _say(Claim.EXACT_BY_PROVENANCE, reason, caveats), Verdict.INCONCLUSIVE
     missing = [twin for twin in twins or () if twin.twin_digest is None]
     if missing:
@@ -128,7 +128,7 @@ def _fault(evidence: Evidence, twins: Sequence[Twin]) -> str:
     if evidence.tainted:
         return f"{', '.join(evidence.tainted)} descend from the forgotten records"
     differing = [each for each in _differing(twins) if each not in evidence.steered]
-    return f"{', '.join(differing)} differs from its twin" if differing else ""
+    return f"what replaces {', '.join(differing)} differs from its twin" if differing else ""
 
 
 def _differing(twins: Sequence[Twin]) -> list[str]:

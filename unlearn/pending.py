@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,7 +23,7 @@ from unlearn.plan.coalescing import (
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import draft, make_plan
-from unlearn.policy import Policy, policy_of
+from unlearn.policy import EARLIEST, Policy, policy_of
 
 MANY = 100
 """With more pending requests than these, all start when one is due: each would be planned alone."""
@@ -117,12 +117,12 @@ def _alone(store: Store, request: tables.Request, policy: Policy) -> Pending:
     chains = needs(draft(store, [request.id]))
     last = NEVER
     if request.due_at is not None:
-        last = request.due_at - timedelta(hours=policy.margin_hours)
+        last = policy.latest_start(request.due_at, 0)
     return Pending(request.id, request.received_at.timestamp(), last.timestamp(), chains)
 
 
 def _told(requests: Sequence[tables.Request], decision: Decision) -> Due:
     at = None
     if decision.at is not None and decision.at < NEVER.timestamp():
-        at = datetime.fromtimestamp(decision.at, UTC)
+        at = datetime.fromtimestamp(max(decision.at, EARLIEST.timestamp()), UTC)
     return Due(len(requests), decision.start, at, decision.why)

@@ -5,7 +5,7 @@ to the ledger.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,12 @@ from storage.catalogue import tables
 from storage.errors import InvalidInputError
 
 Visits = Annotated[int, Field(ge=0)]
+
+HIGHEST = {"safety": 1_000_000, "margin_hours": 876_000, "period_days": 36_500}
+"""The most that a setting can be given. Stores of before may have more, and still plan."""
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+"""When work should have begun that has no time left at all."""
 
 
 class Policy(BaseModel):
@@ -49,13 +55,20 @@ class Policy(BaseModel):
     period_days: int = Field(default=30, ge=1)
     fewest_leavers: int = Field(default=1, ge=1)
 
-    def reserved(self, seconds: float) -> timedelta:
-        """The time to keep free before a deadline for work that is expected to take so long."""
-        return timedelta(seconds=self.safety * seconds, hours=self.margin_hours)
-
     def latest_start(self, deadline: datetime, seconds: float) -> datetime:
-        """When work that is expected to take so many seconds must begin."""
-        return deadline - self.reserved(seconds)
+        """When work that is expected to take so many seconds must begin, not before `EARLIEST`."""
+        try:
+            reserved = timedelta(seconds=self.safety * seconds, hours=self.margin_hours)
+            return deadline - reserved
+        except OverflowError:
+            return EARLIEST
+
+    def period_begin(self, now: datetime) -> datetime:
+        """When the period of ``period_days`` began that ends now."""
+        try:
+            return now - timedelta(days=self.period_days)
+        except OverflowError:
+            return EARLIEST
 
 
 def policy_of(session: Session) -> Policy:
@@ -77,12 +90,19 @@ def change_policy(store: Store, settings: Mapping[str, Any]) -> Policy:
             policy = Policy.model_validate(kept)
         except ValidationError as error:
             raise _refused(error) from error
+        _require_bounded(policy, settings)
         body = policy.model_dump(mode="json")
         row = tables.Policy(body=body, created_at=store.clock())
         session.add(row)
         session.flush()
         ledger.commit(session, "policy", str(row.number), body, store.clock())
     return policy
+
+
+def _require_bounded(policy: Policy, settings: Mapping[str, Any]) -> None:
+    for name in settings.keys() & HIGHEST.keys():
+        if getattr(policy, name) > HIGHEST[name]:
+            raise _impossible(name, f"{HIGHEST[name]:,} or less", settings[name])
 
 
 def _refused(error: ValidationError) -> InvalidInputError:
@@ -93,8 +113,12 @@ def _refused(error: ValidationError) -> InvalidInputError:
         return InvalidInputError(
             f"there is no setting {name!r}", hint=near(name, Policy.model_fields, "policy show")
         )
+    return _impossible(name, _wanted(fault), fault["input"])
+
+
+def _impossible(name: str, wanted: str, given: object) -> InvalidInputError:
     return InvalidInputError(
-        f"{name} must be {_wanted(fault)}, and not {fault['input']!r}",
+        f"{name} must be {wanted}, and not {given!r}",
         hint=f"SETTING= goes back to the default: expunge policy set {name}=",
     )
 

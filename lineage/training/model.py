@@ -84,7 +84,8 @@ def find_version(store: Store, name: str) -> tables.ModelVersion:
     """A model version by its id, or the newest version of a model by its name.
 
     Raises:
-        NotFoundError: neither exists; near names of models are offered.
+        NotFoundError: neither exists, and near names of models are offered; or the model was
+            never trained to its end.
     """
     with store.catalogue.read() as session:
         version = session.get(tables.ModelVersion, name)
@@ -97,7 +98,12 @@ def find_version(store: Store, name: str) -> tables.ModelVersion:
                 .limit(1)
             )
         if version is None:
-            names = session.scalars(select(tables.Model.name))
+            names = session.scalars(select(tables.Model.name)).all()
+            if name in names:
+                raise NotFoundError(
+                    f"model {name!r} has no version: no training of it has ended",
+                    hint="see how far it came: expunge run list",
+                )
             raise NotFoundError(f"there is no model {name!r}", hint=near(name, names, "model list"))
         return version
 

@@ -197,6 +197,7 @@ def test_a_model_that_has_lost_its_last_shard_is_retired(
         "retired": ["m"],
         "held": {},
         "withheld": [],
+        "ended": [{"alias": "production", "model": "m", "replaces": before.id}],
     }
     assert model(store, "m").retired_at is not None
     assert model(store, "m").aliases == {}

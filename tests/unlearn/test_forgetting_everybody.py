@@ -42,6 +42,19 @@ def trained(tally: Any, store: Store, name: str, **recipe: Any) -> Any:
     return version
 
 
+def test_residuals_name_each_file_once_and_no_transform(
+    tally: Any, made: Store, workshop: Any
+) -> None:
+    tally.register(made, "visits", [{**workshop.people()[0], "id": "later", "household": "h"}])
+    trained(tally, made, "with_visits", **PLAIN)
+    outcome = forget(made, "subject", everybody(workshop)[:1], TWIN)
+    residuals = outcome.results["purge"]["residuals"]
+    assert [each["name"] for each in residuals if each["kind"] == "input-file"] == [
+        "people.csv",
+        "visits.csv",
+    ]
+
+
 def assert_nothing_is_left(store: Store, name: str, outcome: Outcome) -> None:
     assert not [task for task in outcome.plan.tasks if task.work.kind in ("replay", "aggregate")]
     assert outcome.results["check"]["verdict"] == "passed"

@@ -11,9 +11,10 @@ from storage.errors import InvalidInputError
 from unlearn.approval import objections
 from unlearn.dispatch.drive import apply
 from unlearn.errors import ApprovalError
+from unlearn.pending import decide
 from unlearn.plan.model import Plan
 from unlearn.plan.planner import make_plan
-from unlearn.policy import Policy, change_policy, policy_of
+from unlearn.policy import EARLIEST, Policy, change_policy, policy_of
 from unlearn.request.lifecycle import accept
 
 
@@ -49,6 +50,9 @@ def test_settings_are_changed_by_name_and_go_back_to_their_defaults(
         ({"start": "sometime"}, "start must be 'at-once' or 'latest', and not 'sometime'"),
         ({"speed": 3}, "there is no setting 'speed'"),
         ({"safety": float("inf")}, "safety must be a finite number, and not inf"),
+        ({"safety": 1e9}, "safety must be 1,000,000 or less, and not 1000000000.0"),
+        ({"margin_hours": 1e9}, "margin_hours must be 876,000 or less, and not 1000000000.0"),
+        ({"period_days": 10**9}, "period_days must be 36,500 or less, and not 1000000000"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
@@ -69,6 +73,38 @@ def test_the_latest_start_leaves_safety_and_margin() -> None:
     deadline = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
     latest = Policy(safety=3, margin_hours=2).latest_start(deadline, 600)
     assert deadline - latest == timedelta(hours=2, minutes=30)
+
+
+EXTREME = {"safety": 1e300, "margin_hours": 1e12, "period_days": 10**12, "period_visits": 1}
+
+
+@pytest.mark.parametrize("start", ["latest", "at-once"])
+def test_a_store_with_settings_that_were_taken_before_still_plans(trained: Any, start: str) -> None:
+    with trained.catalogue.write() as session:
+        body = Policy(**EXTREME, start=start).model_dump()
+        session.add(tables.Policy(body=body, created_at=trained.clock()))
+    change_policy(trained, {"workers": 2})
+    asked = [accept(trained, "subject", [each]) for each in ("person-07", "person-08")]
+    _, plan = make_plan(trained, [each.id for each in asked])
+    assert plan.latest_start == EARLIEST
+    assert len(objections(trained, plan)) == 1
+    assert set(decide(trained).start) == {each.id for each in asked}
+
+
+def test_a_request_of_before_with_a_deadline_of_another_age_is_overdue(trained: Any) -> None:
+    request = accept(trained, "subject", ["person-07"])
+    with trained.catalogue.write() as session:
+        session.get_one(tables.Request, request.id).due_at = datetime(1, 1, 1, tzinfo=UTC)
+    _, plan = make_plan(trained, [request.id])
+    assert plan.latest_start == EARLIEST
+    assert decide(trained).start == (request.id,)
+
+
+@pytest.mark.parametrize("year", [1, 1969, 9001, 9999])
+def test_a_deadline_of_another_age_is_refused(trained: Any, workshop: Any, year: int) -> None:
+    with pytest.raises(InvalidInputError, match="its year must be between 1970 and 9000"):
+        accept(trained, "subject", ["person-07"], due=datetime(year, 1, 1, tzinfo=UTC))
+    assert workshop.rows_of(trained, tables.Request) == []
 
 
 def test_a_plan_says_by_when_it_must_begin(trained: Any) -> None:

@@ -18,6 +18,7 @@ from storage import ledger
 from storage.catalogue import tables
 from storage.catalogue.tables import Commitment
 from unlearn.dispatch.journal import results_of
+from unlearn.withheld import deleted_aliases, ended_unnoted
 
 Content = Mapping[str, object]
 Rebuilt = Callable[[Session, Any], Iterator[Content]]
@@ -28,13 +29,14 @@ class _Kind:
     """What entries of a kind are about, and what the newest one of a row may say.
 
     ``key`` is the column that entries name. Where a row is in a state that ``needs`` an entry, it
-    has one.
+    has one. Nothing can be compared where what an entry says is ``lost``.
     """
 
     table: type[Any]
     contents: Rebuilt
     needs: Callable[[Any], bool] = lambda row: True
     key: str = "id"
+    lost: Callable[[Session, Any], bool] = lambda session, row: False
 
 
 def differences(session: Session) -> Iterator[str]:
@@ -65,7 +67,9 @@ def _of_kind(session: Session, kind: str, about: _Kind, stated: Mapping[str, str
         made = (
             {"kind": kind, "id": row_id, "content": dict(c)} for c in about.contents(session, row)
         )
-        if stated[row_id] not in map(ledger.json_digest, made):
+        if stated[row_id] in map(ledger.json_digest, made):
+            continue
+        if not about.lost(session, row):
             yield f"{row_id} of the {name} is not what the ledger says of its {kind}"
 
 
@@ -130,9 +134,12 @@ def _outcome(session: Session, row: tables.Plan) -> Iterator[Content]:
 
 
 def _promotion(session: Session, row: tables.ModelVersion) -> Iterator[Content]:
-    """An alias moves on without an entry where a plan replaces the version."""
+    """An alias moves on, or is deleted, without an entry where a plan replaces the version."""
     aliases = select(tables.Alias.alias).where(tables.Alias.model_id == row.model_id)
     for alias in session.scalars(aliases):
+        yield {"model": row.model_id, "alias": alias}
+    name = session.get_one(tables.Model, row.model_id).name
+    for alias in deleted_aliases(session, name):
         yield {"model": row.model_id, "alias": alias}
 
 
@@ -183,7 +190,12 @@ KINDS: dict[str, _Kind] = {
     "plan": _Kind(tables.Plan, _plan),
     "policy": _Kind(tables.Policy, _policy, key="number"),
     "program": _Kind(tables.Program, _fields(source="source")),
-    "promotion": _Kind(tables.ModelVersion, _promotion, needs=lambda row: False),
+    "promotion": _Kind(
+        tables.ModelVersion,
+        _promotion,
+        needs=lambda row: False,
+        lost=lambda session, row: ended_unnoted(session, row.model_id),
+    ),
     "publication": _Kind(tables.Publication, _fields(version="version_id", recipient="recipient")),
     "release": _Kind(tables.Hold, _NOTHING, needs=lambda row: row.released_at is not None),
     "request": _Kind(tables.Request, _request),

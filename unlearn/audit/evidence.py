@@ -15,6 +15,7 @@ from storage.catalogue.tables import new_id
 from unlearn.claim import Claim, Evidence, Statement, Twin, Verdict, decide
 from unlearn.dispatch import journal
 from unlearn.errors import InconclusiveError
+from unlearn.failed_twins import failed_twins, with_failed
 from unlearn.plan.stored import load_plan
 from unlearn.tasks.check import gather, made_versions
 from unlearn.twin.compare import compare
@@ -43,8 +44,10 @@ class Verified(BaseModel):
 def verify_plan(store: Store, plan_id: str, *, twin: bool) -> Verified:
     """Gather the evidence for an applied plan again; ``twin`` trains the counterfactual.
 
+    A twin that differed counts until a later one is equal, also where none is trained now.
     Where a later plan has replaced the outcome, what was proved for it stands as a record: the
-    strongest claim that was found, or the newest failure, with its date.
+    strongest claim that was found, or the newest failure that no equal twin came after, with its
+    date.
 
     Raises:
         NotFoundError: there is no such plan.
@@ -54,6 +57,7 @@ def verify_plan(store: Store, plan_id: str, *, twin: bool) -> Verified:
     with store.catalogue.read() as session:
         row, plan = load_plan(session, plan_id)
         replaced = _replaced_by(session, plan_id)
+        failed = failed_twins(session, plan_id)
     if row.state != "applied":
         raise InconclusiveError(
             f"plan {plan_id} is {row.state}: there is no outcome to verify",
@@ -66,10 +70,10 @@ def verify_plan(store: Store, plan_id: str, *, twin: bool) -> Verified:
     for version in made:
         for member in version["members"].values():
             checkpoints.load(store, member)
-    twins = compare(store, plan, made) if twin and made else None
+    twins = with_failed(compare(store, plan, made) if twin and made else [], failed)
     evidence = gather(store, plan, results)
     statement, verdict = decide(evidence, twins)
-    return _record(store, plan_id, statement, verdict, evidence, tuple(twins or ()), made)
+    return _record(store, plan_id, statement, verdict, evidence, tuple(twins), made)
 
 
 def _replaced_by(session: Session, plan_id: str) -> str | None:
@@ -113,13 +117,20 @@ def _on_record(
             (each.created_at, Verified.model_validate(each.evidence))
             for each in session.scalars(known.order_by(tables.Verification.created_at))
         ]
-    failed = [each for each in found if each[1].verdict is Verdict.FAILED]
+    equal = [n for n, (_, each) in enumerate(found) if _is_equal(each)]
+    since = found[equal[-1] :] if equal else found
+    failed = [each for each in since if each[1].verdict is Verdict.FAILED]
     ranks = [*Claim]
     proved, best = failed[-1] if failed else min(found, key=lambda f: ranks.index(f[1].claim))
     reason = f"proved on {proved:%Y-%m-%d}, replaced by {replaced}: {best.statement.reason}"
     return best.model_copy(
         update={"statement": best.statement.model_copy(update={"reason": reason})}
     )
+
+
+def _is_equal(found: Verified) -> bool:
+    """Return True if twins were trained and every one is equal."""
+    return found.verdict is Verdict.PASSED and bool(found.twins)
 
 
 def _checked(plan_id: str, check: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> Verified:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lineage.data.version import Version
 from lineage.provenance.listing import HoldDetail, PlacementOfModel, TrainingDetail, VersionOfModel
+from unlearn.failed_twins import FailedTwin
 from unlearn.request.listing import PlanSummary
 from unlearn.withheld import WithheldAlias
 
@@ -27,8 +28,9 @@ class Made(_Answer):
 class Status(_Answer):
     """What is in a store, and what waits; runs and requests are counted by state.
 
-    ``withheld`` are aliases that name nothing since a gate did not pass. ``reshard`` lists
-    placements that have borne more deletions than they should.
+    ``withheld`` are aliases that name nothing since a gate did not pass, and ``failed``
+    versions whose twin differs. ``reshard`` lists placements that have borne more deletions than
+    they should.
     """
 
     store: str
@@ -40,6 +42,7 @@ class Status(_Answer):
     plans: tuple[PlanSummary, ...]
     holds: tuple[HoldDetail, ...]
     withheld: tuple[WithheldAlias, ...]
+    failed: tuple[FailedTwin, ...]
     reshard: tuple[PlacementOfModel, ...]
 
 

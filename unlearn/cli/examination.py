@@ -88,14 +88,14 @@ def _examined(store: Store, *, sweep: bool) -> Examination:
         *catalogue,
         *stated,
         *(f"object {each} is missing" for each in sorted(missing & used)),
+        *(f"object {each} is damaged" for each in sorted(damaged & used)),
     ]
-    # What a damaged catalogue refers to no more may be what it ought to refer to.
+    # What a damaged store refers to no more may be what it ought to refer to, or mend it.
     swept = destroy_unused(store) if sweep and not doubts and not keys else 0
     with store.catalogue.read() as session:
         drafts = len(store.keys.leftovers(session))
     problems = (
         *doubts,
-        *(f"object {digest} is damaged" for digest in sorted(damaged & used)),
         *keys,
         *(["nothing was swept: mend the store first"] if sweep and (doubts or keys) else []),
         *_mode_problems(store),

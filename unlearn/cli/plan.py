@@ -163,7 +163,9 @@ def carry_out(call: Call, store: "Store", plan_id: str, **how: Any) -> None:
 def tell_withheld(call: Call, aliases: "Iterable[WithheldAlias]") -> None:
     """Say which aliases name nothing, why, and how to let them name the replacement."""
     for each in aliases:
-        say(f"withheld: alias {each.alias!r} of model {each.model!r} names nothing: {each.why}")
+        of = "" if each.measured is None else f" (measured on {each.measured})"
+        name = f"alias {each.alias!r} of model {each.model!r}"
+        say(f"withheld: {name} names nothing: {each.why}{of}")
         if each.version is not None:
             promote = f"model promote {each.version} {shlex.quote(each.alias)}"
             say(f"if it is good enough: {call.spelled(promote)}")

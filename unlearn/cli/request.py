@@ -44,9 +44,9 @@ def add(call: Call, whom: Whom, due: datetime | None) -> None:
     with call.open() as store:
         with whom.identified():
             by = None if due is None else end_of(due.date())
+            receipt = accept(store, whom.kind, whom.ids, whom.within, by)
             if by is not None and by < store.clock():
                 say(f"--due {by:%Y-%m-%d} is past: what is due by then is overdue already")
-            receipt = accept(store, whom.kind, whom.ids, whom.within, by)
         if whom.alone:
             _answer_request(call, store, whom.kind, receipt.only)
         else:

@@ -9,6 +9,7 @@ import click
 from unlearn.cli.call import Call, Verb, pass_call
 from unlearn.cli.exits import Exit
 from unlearn.cli.plan import tell_withheld
+from unlearn.cli.visible import say
 
 if TYPE_CHECKING:
     from lineage.store import Store
@@ -33,6 +34,8 @@ def status(call: Call) -> None:
     with call.open() as store:
         found = _status(store)
     call.out.one(found)
+    for each in found.failed:
+        say(f"{each.version} of {each.model} differs from its twin: {each.plan} claims nothing")
     if found.plans:
         call.then(f"apply {found.plans[0].id}")
     elif found.withheld:
@@ -43,7 +46,7 @@ def status(call: Call) -> None:
 
 @click.command(cls=Verb, example="expunge doctor")
 @click.option(
-    "--sweep", is_flag=True, help="Destroy what crashed writers left, if the catalogue is sound."
+    "--sweep", is_flag=True, help="Destroy what crashed writers left, if the store is sound."
 )
 @pass_call
 def doctor(call: Call, sweep: bool) -> None:
@@ -60,10 +63,13 @@ def doctor(call: Call, sweep: bool) -> None:
 def _status(store: "Store") -> "Status":
     from lineage.provenance.listing import datasets, holds, models, runs, worn_placements
     from unlearn.cli.answers import Status
+    from unlearn.failed_twins import failed_in_use
     from unlearn.request.listing import plans, requests
     from unlearn.withheld import withheld_aliases
 
     known = datasets(store)
+    with store.catalogue.read() as session:
+        failed = failed_in_use(session)
     return Status(
         store=str(store.path),
         datasets=len(known),
@@ -74,5 +80,6 @@ def _status(store: "Store") -> "Status":
         plans=tuple(plan for plan in plans(store) if plan.state not in ("applied", "cancelled")),
         holds=holds(store),
         withheld=withheld_aliases(store),
+        failed=failed,
         reshard=worn_placements(store),
     )

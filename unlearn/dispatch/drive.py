@@ -12,6 +12,7 @@ from unlearn.dispatch.debug import InProcess
 from unlearn.dispatch.journal import Ownership
 from unlearn.dispatch.worker import Options
 from unlearn.errors import StalePlanError, TaskError
+from unlearn.failed_twins import checked_again
 from unlearn.plan.freshness import check_fresh
 from unlearn.plan.model import Task
 from unlearn.plan.passes.timetable import by_urgency
@@ -50,10 +51,11 @@ def apply(
     """Carry out a plan, or what is left of it; returns the tasks' results by id.
 
     Without ``workers`` the tasks run here, one after the other. Idempotent: what is done is not
-    done again, and a plan that is applied is only told of. A failed or interrupted plan keeps what
-    was done, for the next call to take up. ``progress`` is told of each task that is ``started`` or
-    ``done``, and of those ``running`` for a while. ``approval`` is the reason to apply the plan in
-    spite of what the store's policy holds against it.
+    done again, and a plan that is applied is only told of, with what twins have shown since. A
+    failed or interrupted plan keeps what was done, for the next call to take up. ``progress`` is
+    told of each task that is ``started`` or ``done``, and of those ``running`` for a while.
+    ``approval`` is the reason to apply the plan in spite of what the store's policy holds against
+    it.
 
     Raises:
         ApprovalError: the policy asks for such a reason.
@@ -66,7 +68,8 @@ def apply(
     workers = workers or InProcess(store)
     if journal.is_applied(store, plan_id):
         workers.close()
-        return journal.results(store, plan_id)
+        results = journal.results(store, plan_id)
+        return {**results, "check": checked_again(store, plan_id, results["check"])}
     plan = check_fresh(store, plan_id)
     if plan is not None:
         require_approval(store, plan_id, plan, approval)

@@ -15,6 +15,7 @@ from lineage.training.registry import active_holds
 from lineage.training.untracked import sentence, untracked_of
 from storage.catalogue import tables
 from unlearn.claim import Claim
+from unlearn.failed_twins import failed_in_use
 from unlearn.impact import Impact
 from unlearn.plan.model import Task
 from unlearn.plan.sources import source_faults
@@ -79,6 +80,12 @@ def notes(
     said += (worn for version in affected if version.members and (worn := _worn(session, version)))
     if _held(session, found):
         said.append("a hold keeps something that descends from these records: it lowers the claim")
+    named = {version.id for version in affected}
+    said += (
+        f"{each.version} differs from its twin: nothing is claimed for {each.plan}, which made it"
+        for each in failed_in_use(session)
+        if each.version in named
+    )
     if late:
         said.append(
             f"{counted(len(late), 'request')} came after a model was published, and may depend on "

@@ -8,6 +8,10 @@ or, where there is none, with the month's last.
 from calendar import monthrange
 from datetime import UTC, date, datetime, time
 
+from storage.errors import InvalidInputError
+
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+
 
 def month_after(received: datetime) -> datetime:
     """The last second of the month that begins with the receipt of a request.
@@ -20,6 +24,19 @@ def month_after(received: datetime) -> datetime:
     """
     year, month = received.year + received.month // 12, received.month % 12 + 1
     return end_of(date(year, month, min(received.day, monthrange(year, month)[1])))
+
+
+def require_sensible(due: datetime) -> None:
+    """Refuse a deadline of another age, which was mistyped.
+
+    Raises:
+        InvalidInputError: it is before 1970 or after 9000.
+    """
+    if not FIRST_YEAR <= due.year <= LAST_YEAR:
+        raise InvalidInputError(
+            f"{due.date()} is no deadline: its year must be between {FIRST_YEAR} and {LAST_YEAR}",
+            hint="give the last day to do it: YYYY-MM-DD",
+        )
 
 
 def end_of(day: date) -> datetime:

@@ -33,7 +33,7 @@ from storage.catalogue.tables import new_id
 from storage.manifests import dump_bitmap
 from unlearn.errors import RequestError
 from unlearn.request.accepted import Accepted, Receipt, Withdrawal
-from unlearn.request.deadline import month_after
+from unlearn.request.deadline import month_after, require_sensible
 from unlearn.request.interims import settle_interims
 from unlearn.request.reading import batches, forget_sets, open_requests
 from unlearn.request.restoring import restore
@@ -57,11 +57,14 @@ def accept(
 
     Raises:
         RequestError: the kind is another, or there is no id.
+        InvalidInputError: ``due`` is of another age.
         UnknownIdError: an id is in no dataset and never was; its number is named, not the id.
         AmbiguousIdError: an id is in several namespaces or datasets.
     """
     names = [names] if isinstance(names, str) else list(names)
     _require_request(kind, names)
+    if due is not None:
+        require_sensible(due)
     wanted = list(dict.fromkeys(names))
     together = [[name] for name in wanted] if kind == "subject" else [wanted]
     while True:

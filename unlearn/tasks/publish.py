@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from lineage.training.aggregation import Aggregation
@@ -12,7 +12,7 @@ from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
 from unlearn.errors import VerificationFailedError
 from unlearn.plan.model import Publish
-from unlearn.withheld import withhold
+from unlearn.withheld import end_aliases, withhold
 
 
 def execute(context: Context) -> dict[str, Any]:
@@ -37,12 +37,14 @@ def execute(context: Context) -> dict[str, Any]:
     with context.writing() as session:
         withheld = withhold(session, context.row(session), held)
         versions = {each["replaces"]: _publish(session, context, each) for each in made}
+        ended = end_aliases(session, context.row(session), work.ended)
         retired = {each: _end(session, context, each) for each in work.ended}
     return {
         "versions": versions,
         "retired": [name for name in retired.values() if name],
         "held": {versions[each]: why for each, why in held.items()},
         "withheld": withheld,
+        "ended": ended,
     }
 
 
@@ -81,11 +83,10 @@ def _publish(session: Session, context: Context, made: dict[str, Any]) -> str:
 
 
 def _end(session: Session, context: Context, version_id: str) -> str | None:
-    """No alias names a version that nothing replaces; the name of its model, if it was the newest.
+    """Retire the model whose newest version nothing replaces, and return its name.
 
-    Then the model is retired: an older version would be mistaken for what it is now.
+    An older version would be mistaken for what the model is now.
     """
-    session.execute(delete(tables.Alias).where(tables.Alias.version_id == version_id))
     version = session.get_one(tables.ModelVersion, version_id)
     newest = select(tables.ModelVersion.id).where(
         tables.ModelVersion.model_id == version.model_id, tables.ModelVersion.interim.is_(False)

@@ -146,9 +146,17 @@ def _named(kind: str, names: Iterable[str], why: str) -> Iterator[dict[str, str]
 
 
 def _inputs(store: Store, rows: Positions) -> list[dict[str, str]]:
+    """The files that rows were copied from, once each; what transforms wrote came from no file."""
+    part, version = tables.Part, tables.DatasetVersion
+    made = select(version.dataset_id).join(
+        tables.Transform, tables.Transform.output_id == version.id
+    )
     with store.catalogue.read() as session:
-        parts = select(tables.Part.source).where(tables.Part.dataset_id.in_(list(rows)))
-        return [*_named("input-file", session.scalars(parts), "rows were copied from it")]
+        parts = select(part.source).where(
+            part.dataset_id.in_(list(rows)), part.dataset_id.not_in(made)
+        )
+        files = dict.fromkeys(session.scalars(parts.order_by(part.created_at)))
+        return [*_named("input-file", files, "rows were copied from it")]
 
 
 def _recipients(store: Store, found: Impact) -> list[dict[str, str]]:

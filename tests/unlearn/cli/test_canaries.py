@@ -2,6 +2,10 @@
 
 import pytest
 
+from lineage import Store
+from storage import ledger
+from storage.catalogue.tables import Alias, Task
+from tests.unlearn.cli.conftest import TRAINING
 from unlearn.dispatch import journal
 from unlearn.tasks import canary
 
@@ -22,6 +26,39 @@ def aliases(trained):
         for each in trained.ask("model", "show", "speech")["versions"]
         if each["aliases"]
     }
+
+
+def forget_notes(trained):
+    """Leave a store as an earlier edition did, which noted no alias that it deleted."""
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        (task,) = session.query(Task).filter_by(kind="publish")
+        gone = {"withheld", "ended"}
+        task.result = {name: value for name, value in task.result.items() if name not in gone}
+        outcome = {"results": journal.results_of(session, task.plan_id)}
+        ledger.commit(session, "outcome", task.plan_id, outcome, store.clock())
+
+
+def everybody_is_forgotten(trained):
+    words = [word for number in range(30) for word in ("--subject", f"p{number}")]
+    asked = [each["id"] for each in trained.ask("request", "add", *words)["requests"]]
+    trained("model", "promote", "speech", "production")
+    trained("apply", trained.ask("plan", *asked)["id"], "--on", "debug")
+
+
+def test_a_store_whose_model_ended_with_its_alias_is_sound(trained):
+    everybody_is_forgotten(trained)
+    assert aliases(trained) == {}
+    assert trained.ask("doctor", "--sweep")["problems"] == []
+    forget_notes(trained)
+    assert trained.ask("doctor")["problems"] == []
+
+
+def test_an_alias_that_was_deleted_by_hand_is_found(trained):
+    trained("model", "promote", "speech", "production")
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        session.query(Alias).delete()
+    (problem,) = trained.ask("doctor", status=1)["problems"]
+    assert "is not what the ledger says of its promotion" in problem
 
 
 def test_a_replacement_that_is_as_good_takes_over_its_aliases(trained, watched):
@@ -63,9 +100,9 @@ def test_one_that_is_much_worse_takes_over_none_and_what_it_replaces_is_erased(
     applied = trained.ask("apply", watched, "--on", "debug", status=7)
     (version,) = applied["versions"]
     assert applied["held"] == {version["id"]: WHY}
-    assert applied["withheld"] == [
-        {"alias": "production", "model": "speech", "version": version["id"], "why": WHY}
-    ]
+    (withheld,) = applied["withheld"]
+    assert (withheld["alias"], withheld["model"], withheld["why"]) == ("production", "speech", WHY)
+    assert withheld["version"] == withheld["measured"] == version["id"]
     assert aliases(trained) == {}
     assert (applied["verdict"], applied["erased_records"]) == ("passed", 2)
     assert trained.ask("show", requested)["state"] == "done"
@@ -88,7 +125,7 @@ def test_a_withheld_alias_is_in_the_status_until_it_is_promoted(trained, watched
 
 
 def test_a_withheld_alias_follows_what_a_later_plan_makes(trained, watched, worse, monkeypatch):
-    trained("apply", watched, "--on", "debug", status=7)
+    first = trained.ask("apply", watched, "--on", "debug", status=7)["versions"][0]["id"]
     monkeypatch.undo()
     monkeypatch.chdir(trained.folder)
     later = trained.ask("request", "add", "--subject", "p4")["id"]
@@ -96,8 +133,37 @@ def test_a_withheld_alias_follows_what_a_later_plan_makes(trained, watched, wors
     assert applied["withheld"] == []
     (withheld,) = trained.ask("status")["withheld"]
     assert withheld["version"] == applied["versions"][0]["id"]
+    assert withheld["measured"] == first
+    assert f"{WHY} (measured on {first})" in trained("status").err
+
+
+def test_a_withheld_alias_of_a_model_that_was_retired_is_over_for_good(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
     trained("model", "retire", "speech")
     assert trained.ask("status")["withheld"] == []
+    trained("train", "program.py:train", "--dataset", "voices", *TRAINING)
+    assert trained.ask("status")["withheld"] == []
+
+
+def test_a_withheld_alias_that_was_promoted_is_over_for_good(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    trained("model", "promote", "speech", "production")
+    with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
+        session.query(Alias).delete()  # as where what it named has ended
+    assert trained.ask("status")["withheld"] == []
+
+
+def test_a_store_whose_alias_was_withheld_is_sound(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    assert trained.ask("doctor", "--sweep")["problems"] == []
+    trained("model", "retire", "speech")
+    assert trained.ask("doctor")["problems"] == []
+
+
+def test_an_alias_that_a_plan_withheld_and_did_not_note_is_no_damage(trained, watched, worse):
+    trained("apply", watched, "--on", "debug", status=7)
+    forget_notes(trained)
+    assert trained.ask("doctor")["problems"] == []
 
 
 def test_a_plan_that_is_applied_again_still_says_which_alias_it_withheld(trained, watched, worse):
@@ -112,9 +178,6 @@ def test_a_tick_ends_with_the_status_of_a_withheld_alias(trained, watched, worse
 
 
 def test_a_model_without_an_alias_is_held_and_nothing_is_withheld(trained, watched, worse):
-    from lineage import Store
-    from storage.catalogue.tables import Alias
-
     with Store.open(trained.folder / ".expunge") as store, store.catalogue.write() as session:
         session.query(Alias).delete()
     applied = trained.ask("apply", watched, "--on", "debug")

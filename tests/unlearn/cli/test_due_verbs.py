@@ -58,6 +58,13 @@ def test_a_day_that_is_past_is_taken_and_said_to_be(trained):
     assert "is past" not in trained("request", "add", "--subject", "p5").err
 
 
+def test_a_day_of_another_age_is_refused_in_one_sentence(trained):
+    refused = trained("request", "add", "--subject", "p3", "--due", "0001-01-01", status=2).err
+    assert "0001-01-01 is no deadline: its year must be between 1970 and 9000" in refused
+    assert "is past" not in refused
+    assert trained.ask("request", "list") == []
+
+
 def test_tick_waits_until_something_is_due(trained, requested):
     waiting = trained.ask("tick", "--on", "debug")
     assert (waiting["pending"], waiting["started"], waiting["applied"]) == (1, [], None)

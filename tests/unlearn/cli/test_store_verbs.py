@@ -108,6 +108,13 @@ def test_a_damaged_object_is_named(trained):
     found = trained("doctor", "--json", status=1).json
     assert found["damaged"] == [hurt.parent.name + hurt.name]
     assert not found["healthy"]
+    from lineage import Store
+
+    with Store.open(trained.folder / ".expunge") as store:
+        store.objects.put(b"of nobody")
+    found = trained("doctor", "--sweep", "--json", status=1).json
+    assert (found["orphaned"], found["swept"]) == (1, 0)
+    assert "nothing was swept: mend the store first" in found["problems"]
 
 
 def test_orphans_are_counted_and_no_problem(trained):

@@ -238,6 +238,8 @@ def test_an_interruption_is_an_error_document_too(registered, monkeypatch):
 def test_a_program_that_fails_is_named_by_its_place_and_not_by_its_words(registered, monkeypatch):
     monkeypatch.setenv("FAIL_AT", "1")
     failed = registered(*TRAIN, *SMALL, "--json", status=1)
+    missing = registered.ask("model", "promote", "speech", "live", status=3)["error"]
+    assert missing["message"] == "model 'speech' has no version: no training of it has ended"
     assert failed.json["error"]["code"] == "failed"
     assert "ZeroDivisionError" in failed.json["error"]["message"]
     assert "program.py, line" in failed.json["error"]["message"]
