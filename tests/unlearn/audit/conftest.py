@@ -40,7 +40,8 @@ def lived_once(
 
 def _begin(workshop: Any, bench: Any, store: Store) -> None:
     bench.register(store)
-    derive(store, load("households.py:halved", HOUSEHOLDS), "people", "halved")
+    halved: Any = load("households.py:halved", HOUSEHOLDS)
+    derive(store, halved, "people", "halved")
     config = {"fit": True, "evaluate": True}
     bench.train(store, config=config, shards=2, slices=1, epochs=1)
     bench.train(store, "n", **workshop.RECORDED, epochs=1)
