@@ -22,6 +22,7 @@ from storage.catalogue import tables
 from tests.soak_counts import COUNTED
 from tests.unlearn import folding
 from tests.unlearn.refolding import FEWEST, Refolding
+from unlearn.cli.examination import examine
 from unlearn.errors import PlanError, RequestError, StalePlanError, TaskError
 from unlearn.thinning import thin
 
@@ -174,6 +175,7 @@ class World:
 
     def judge(self) -> None:
         """Compare each model in use with what its rows make, and look for the forgotten in it."""
+        assert examine(self.store, sweep=False).problems == ()
         with self.store.catalogue.read() as session:
             for checkpoint in dict.fromkeys(self._members(session)):
                 state: Any = load(self.store, checkpoint)

@@ -19,7 +19,10 @@ from lineage.store import CATALOGUE, Store
 from storage.catalogue import tables
 from storage.errors import DamagedStoreError, ExpungeError
 from unlearn.audit.commitments import differences
+from unlearn.audit.completeness import missing_rows
 from unlearn.audit.counts import faults_of_objects, faults_of_rows
+from unlearn.audit.purges import faults_of_purges
+from unlearn.audit.states import faults_of_states
 from unlearn.erase import referenced
 from unlearn.erase import sweep as destroy_unused
 
@@ -78,7 +81,7 @@ def _examined(store: Store, *, sweep: bool) -> Examination:
         revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
         catalogue = list(_catalogue_problems(session, pragmas))
         keys = list(_key_problems(store, session))
-        stated = [] if catalogue else [*differences(session), *faults_of_rows(session)]
+        stated = [] if catalogue else list(_stated(store, session))
     stated += [] if catalogue else faults_of_objects(store)
     missing = {digest for digest in used if digest not in store.objects}
     damaged = {digest for digest in used - missing if not store.objects.verify(digest)}
@@ -116,6 +119,15 @@ def _examined(store: Store, *, sweep: bool) -> Examination:
         swept=swept,
         packages={package.__name__: _folder(package.__file__) for package in PACKAGES},
     )
+
+
+def _stated(store: Store, session: Session) -> Iterator[str]:
+    """What the ledger and other rows say otherwise."""
+    yield from differences(session)
+    yield from faults_of_rows(session)
+    yield from missing_rows(session)
+    yield from faults_of_states(session)
+    yield from faults_of_purges(store, session)
 
 
 def _catalogue_problems(session: Session, pragmas: Mapping[str, str]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import sqlite3
 import time
 from itertools import count
@@ -12,15 +11,9 @@ from typing import Any
 import pytest
 
 from lineage.store import CATALOGUE, Store
-from lineage.training.registry import hold, promote, publish, retire, withdraw
 from storage.errors import StorageError
 from tests.soak_counts import COUNTED
-from unlearn.audit import verify_plan
 from unlearn.cli.examination import examine
-from unlearn.dispatch.drive import apply
-from unlearn.plan.planner import make_plan
-from unlearn.policy import change_policy
-from unlearn.request.lifecycle import accept, cancel
 
 STATED = {
     "checkpoints": "run_id step edition object digest size consumed",
@@ -51,37 +44,6 @@ STATED = {
 
 UNMISSED = {"commitments", "fits", "recording_files"}
 """Tables whose last rows nothing else names."""
-
-
-@pytest.fixture(scope="module")
-def lived_once(
-    workshop: Any, program_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A store in which something was forgotten, published, held, retired and withdrawn."""
-    folder = tmp_path_factory.mktemp("lived")
-    bench = workshop.Bench(program_folder, folder)
-    with workshop.Store.create(folder / "store", workshop.Clock()) as store:
-        bench.register(store)
-        bench.train(store, config={"fit": True}, shards=2, slices=1, epochs=1)
-        bench.train(store, "n", **workshop.RECORDED, epochs=1)
-        promote(store, "m", "production")
-        withdraw(store, publish(store, "n", "a clinic").id)
-        publish(store, "m", "a school")
-        change_policy(store, {"workers": 2})
-        cancel(store, accept(store, "subject", ["person-01"]).id)
-        hold(store, workshop.rows_of(store, workshop.tables.Checkpoint)[0].id, "a dispute")
-        plan, _ = make_plan(store, [accept(store, "subject", ["person-07"]).id])
-        apply(store, plan)
-        verify_plan(store, plan, twin=False)
-        accept(store, "record", ["record-0002"])
-        retire(store, "n")
-    return folder / "store"
-
-
-@pytest.fixture
-def lived(lived_once: Path, tmp_path: Path) -> Path:
-    shutil.copytree(lived_once, tmp_path / "lived")
-    return tmp_path / "lived"
 
 
 def problems(path: Path) -> tuple[str, ...]:
