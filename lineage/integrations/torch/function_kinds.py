@@ -170,6 +170,7 @@ def about(func: Any) -> tuple[str, Keeps]:
 def name_of(func: Any) -> str:
     """Return the name of a function of torch, the same for all its variants.
 
+    >>> import torch
     >>> name_of(torch.Tensor.add_), name_of(torch.Tensor.T.__get__), name_of(torch._foreach_mul_)
     ('add', 'T', 'mul')
     """

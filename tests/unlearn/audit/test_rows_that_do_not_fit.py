@@ -108,9 +108,9 @@ def test_what_was_evicted_and_held_and_purged_is_healthy(
     tally: Any, store: Store, workshop: Any
 ) -> None:
     tally.register(store)
-    tally.train(store, shards=2, slices=2, epochs=2)
+    tally.train(store, shards=2, slices=2, epochs=4)
     runs = workshop.rows_of(store, workshop.tables.Run)
-    thin(store, runs[0].id, keep=1)
+    assert thin(store, runs[0].id, keep=3).evicted
     held = hold(store, workshop.rows_of(store, workshop.tables.ModelVersion)[0].id, "a dispute")
     for person in ("person-03", "person-07"):
         plan, _ = make_plan(store, [accept(store, "subject", [person]).id])
