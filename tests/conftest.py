@@ -18,8 +18,6 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests import soak_counts
 
-HERE = Path(__file__).parent
-
 # Before anything imports torch or NumPy, and inherited by the processes that tests start: bytes
 # depend on the number of threads, and test processes share the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,33 +42,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if soak_counts.COUNTED and "SOAK_SECONDS" in os.environ:
         told = ", ".join(f"{name} {count}" for name, count in soak_counts.COUNTED.items())
         terminalreporter.write_line(f"{soak_counts.write()}: {told}")
-
-
-UNMEASURED = (
-    "lineage/loops/test_composed",
-    "lineage/loops/test_trainers",
-    "test_examples",
-    "test_faults",
-    "unlearn/dispatch/test_children",
-    "unlearn/dispatch/test_moved_programs",
-    "unlearn/dispatch/test_stale_owners",
-    "unlearn/plan/test_plans_of_schools",
-    "unlearn/plan/test_plans_of_stores",
-    "unlearn/test_forgetting_everybody",
-    "unlearn/test_gone_steps",
-    "unlearn/test_sequences",
-    "unlearn/test_twins_of_derived",
-)
-"""Tests of whole histories, whose lines others show: measured, they would take twice the time."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage in tests of whole histories."""
-    slow = {HERE / f"{name}.py" for name in UNMEASURED}
-    assert all(path.is_file() for path in slow)
-    for item in items:
-        if item.path in slow:
-            item.add_marker("no_cover")
 
 
 def absent(resource: str, reason: str) -> NoReturn:

@@ -20,6 +20,8 @@ from click.testing import CliRunner
 
 from unlearn.cli import main
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 PARKINSONS = ROOT / "examples" / "parkinsons"
 PAGES = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md")]

@@ -71,12 +71,13 @@ def let_go(store: Store, run_id: str, owner: str, state: str) -> None:
             row.ended_at = store.clock()
 
 
-def bar(session: Session, run_ids: Iterable[str]) -> None:
+def stop(session: Session, store: Store, run_ids: Iterable[str]) -> None:
     """Stop runs, whoever executes them: nothing that they make from now on is kept."""
     for run_id in run_ids:
         row = session.get_one(tables.Run, run_id)
         row.owner = None
         row.state = "stopped"
+        row.ended_at = store.clock()
 
 
 def _is_owner(row: tables.Run, owner: str) -> bool:

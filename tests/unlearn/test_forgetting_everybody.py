@@ -19,6 +19,8 @@ from tests.unlearn import folding
 from tests.unlearn.equality.forgetting import TWIN, Outcome, forget
 from tests.unlearn.test_forgetting_in_groups import HERE, derived, made, rows_of
 
+pytestmark = pytest.mark.no_cover
+
 __all__ = ["made"]
 
 PLAIN = {"shards": 1, "slices": 1}

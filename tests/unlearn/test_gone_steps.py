@@ -14,6 +14,8 @@ from tests.unlearn.equality.forgetting import forget
 from tests.unlearn.test_forgetting_everybody import PLAIN, SISA, everybody, trained
 from tests.unlearn.test_forgetting_in_groups import derived, made
 
+pytestmark = pytest.mark.no_cover
+
 __all__ = ["made"]
 
 

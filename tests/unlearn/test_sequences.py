@@ -20,6 +20,8 @@ from tests.unlearn.histories import MEMORY, soak
 from tests.unlearn.living import PEOPLE, ROWS, TWINS_ALONE, World
 from unlearn.claim import Claim, Verdict
 
+pytestmark = pytest.mark.no_cover
+
 Step = tuple[str, int]
 """What happens next, and a number that picks of whom or of what."""
 

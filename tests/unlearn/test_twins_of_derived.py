@@ -14,6 +14,8 @@ from tests.unlearn import folding
 from unlearn.claim import Claim, Verdict
 from unlearn.plan.stored import decoded
 
+pytestmark = pytest.mark.no_cover
+
 PEOPLE, ROWS = 8, 64
 TWIN = unlearn.Options(twin=True)
 TRANSFORMS = {

@@ -16,7 +16,7 @@ from lineage.data.identity import Positions
 from lineage.data.retained import live
 from lineage.provenance.selection import measures
 from lineage.store import Store
-from lineage.training.ownership import bar
+from lineage.training import ownership
 from lineage.training.registry import kept_under_hold
 from storage.catalogue import tables
 from unlearn.dispatch.worker import Context
@@ -46,7 +46,7 @@ def execute(context: Context) -> dict[str, Any]:
         artefacts = {*work.checkpoints, *work.fits, *found.checkpoints, *found.fits}
         _mark(session, store.clock(), artefacts | {*work.versions, *found.versions})
         running = _running(session, _with_tainted(rows, found), artefacts)
-        bar(session, running)
+        ownership.stop(session, store, running)
         _erase_measures(session, _with_tainted(rows, found))
     # Every deletion is fenced: another owner may take the plan between any two transactions.
     destroyed = destroy(store, artefacts, context.writing)

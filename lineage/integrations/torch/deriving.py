@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lineage.integrations.torch.function_kinds import OF_ANOTHER, OF_COMPLEX, PLACING, Keeps
-from lineage.integrations.torch.kept_records import kept, leaves_out
+from lineage.integrations.torch.kept_records import kept, loses_values
 from lineage.integrations.torch.origins import NOTHING, PRESUMED, Origin, axis_of, joined, settled
 from lineage.integrations.torch.tracked_tensor import TrackedTensor
 from lineage.training.update_window import DrawnBatch
@@ -87,7 +87,7 @@ def _derived(
         # What an index chose from says whether records were left out, and so were theirs here.
         begun = args[0] if args else kwargs.get("input", kwargs.get("self"))
         chooses = keeps in (Keeps.PICKED, Keeps.CUT) and type(begun) is TrackedTensor
-        left_out = chooses or leaves_out(name, source, args)
+        left_out = chooses or loses_values(name, source, args)
         return Origin(origin.part.batches if left_out else origin.batches, origin.flat)
     axis = origin.axis
     if axis is None and all(each.place is not None for each in origin.batches):

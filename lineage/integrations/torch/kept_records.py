@@ -74,7 +74,7 @@ def kept(
     return False, None
 
 
-def leaves_out(name: str, values: Tensor, args: Any) -> bool:
+def loses_values(name: str, values: Tensor, args: Any) -> bool:
     """Return True if values that are written may be lost: two of them went into one place."""
     at = PLACING.get(name)
     if at is None or (len(args) > at + 1 and values is not args[at + 1]):

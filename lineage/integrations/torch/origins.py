@@ -48,11 +48,17 @@ def handed_out(tensor: Tensor, batch: DrawnBatch, samples: int, *, stacked: bool
     entries = (samples, len(batch.records))
     column = len(shape) == 1 and whole and (first in entries or (batch.partial and first < samples))
     presumed = PRESUMED if whole and samples == first else None
-    packed = first == 1 and len(shape) > 1 and shape[1] >= samples
-    short = whole and shape and first < samples and not packed
-    short = short and samples not in shape and first != len(batch.records)
-    made_of = batch.part if short else batch
+    made_of = batch.part if whole and _is_short(shape, entries) else batch
     return Origin((made_of,), not shape or column, 0 if shape and certain else presumed)
+
+
+def _is_short(shape: Sequence[int], entries: tuple[int, int]) -> bool:
+    """Return True if a tensor has fewer rows than its batch has samples and records."""
+    samples, records = entries
+    if not shape or shape[0] >= samples or shape[0] == records or samples in shape:
+        return False
+    packed = shape[0] == 1 and len(shape) > 1 and shape[1] >= samples
+    return not packed
 
 
 def joined(one: Origin, other: Origin) -> Origin:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -288,7 +288,7 @@ def complaints(
     try:
         moved = moved_by(function, x, axis)
     except (RuntimeError, IndexError, ValueError, TypeError):
-        return  # there is no such call on a tensor of this shape
+        reject()  # there is no such call on a tensor of this shape
     batch = DrawnBatch(np.arange(shape[axis]), EventSink(lambda event: None))
     tracked = x.clone()
     mark(tracked, Origin((batch,), len(shape) == 1, axis if known or axis else PRESUMED))
@@ -322,7 +322,8 @@ CHAINS = st.lists(CALLS, min_size=1, max_size=3)
 def check(calls: list[Call], batch: tuple[list[int], int], known: bool) -> None:
     """Assert that what is told of a chain of functions is so."""
     shape, axis = batch
-    found = [*complaints(calls, shape, axis, known)] if shape[axis] > 1 else []
+    assume(shape[axis] > 1)
+    found = [*complaints(calls, shape, axis, known)]
     assert not found, found
 
 

@@ -27,6 +27,8 @@ from tests.lineage.loops.updating import ADDING_UP
 from tests.lineage.loops.verdict import Verdict
 from tests.lineage.loops.watchers import LineageWatcher
 
+pytestmark = pytest.mark.no_cover
+
 LOOPS = 300
 """How many loops `make soak` composes at least."""
 

@@ -13,6 +13,7 @@ from tests.lineage.loops.watchers import LineageWatcher
 
 # What the frameworks warn of in themselves, in the versions that are installed here.
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),

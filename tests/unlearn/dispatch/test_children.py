@@ -25,6 +25,8 @@ from unlearn.plan.planner import make_plan
 from unlearn.plan.stored import load_plan
 from unlearn.request.lifecycle import accept
 
+pytestmark = pytest.mark.no_cover
+
 SECONDS = 5.0
 
 APPLY = """

@@ -22,6 +22,8 @@ from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 from unlearn.twin import compare
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture
 def folder(trained: Any, program_folder: Path, tmp_path: Path) -> Path:

@@ -19,6 +19,8 @@ from unlearn.errors import StalePlanError
 from unlearn.plan.planner import make_plan
 from unlearn.request.lifecycle import accept
 
+pytestmark = pytest.mark.no_cover
+
 OTHER = "elsewhere.example:1:1.00000000"
 
 

@@ -12,6 +12,8 @@ from tests.unlearn.plan.costs import assert_costs_what_it_says, kept, planned, r
 from unlearn.audit.evidence import verify_plan
 from unlearn.claim import Verdict
 
+pytestmark = pytest.mark.no_cover
+
 AGGREGATE = 9_000
 """Row ``n`` becomes ``first + n % AGGREGATE``, each time with another first."""
 

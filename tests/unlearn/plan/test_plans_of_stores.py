@@ -15,6 +15,8 @@ from storage.catalogue import tables
 from tests.unlearn.plan.costs import assert_costs_what_it_says, kept, newest, planned, requested
 from unlearn.plan.model import Plan
 
+pytestmark = pytest.mark.no_cover
+
 
 def forget(
     lived: Any,

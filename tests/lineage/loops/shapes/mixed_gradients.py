@@ -1,5 +1,6 @@
 """Gradients that the loop mixes, replaces or computes beside those that flow through the graph."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,17 +71,25 @@ def beside(env: Env) -> None:
             old = batch
 
 
-def _amid(env: Env, use: Any) -> None:
+def _beside(env: Env, learn: Callable[[Any, Any], None]) -> None:
+    """Do a step on each batch and the one before; there is none before the first."""
     with env.observe() as run:
         old = None
         for batch in run.watch(env.loader(), **env.named):
             env.optimizer.zero_grad()
-            weight = env.model.weight * 1
-            if old is not None:
-                weight = use(weight, old["x"])
-            error(batch["x"] @ weight, batch["y"]).backward()
+            learn(batch, old)
             env.optimizer.step()
             old = batch
+
+
+def _amid(env: Env, use: Any) -> None:
+    def learn(batch: Any, old: Any) -> None:
+        weight = env.model.weight * 1
+        if old is not None:
+            weight = use(weight, old["x"])
+        error(batch["x"] @ weight, batch["y"]).backward()
+
+    _beside(env, learn)
 
 
 @shape("adds earlier inputs to a gradient in a hook", allowed=TOLD)
@@ -130,56 +139,44 @@ class Error(torch.autograd.Function):
 
 @shape("begins one backward pass at its loss and at a function of its own", allowed=TOLD)
 def function_is_the_loss(env: Env) -> None:
-    with env.observe() as run:
-        old = None
-        for batch in run.watch(env.loader(), **env.named):
-            env.optimizer.zero_grad()
-            losses = [env.loss(batch)]
-            if old is not None:
-                losses.append(Error.apply(env.model.weight, old["x"], old["y"]))
-            torch.autograd.backward(losses)
-            env.optimizer.step()
-            old = batch
+    def learn(batch: Any, old: Any) -> None:
+        losses = [env.loss(batch)]
+        if old is not None:
+            losses.append(Error.apply(env.model.weight, old["x"], old["y"]))
+        torch.autograd.backward(losses)
+
+    _beside(env, learn)
 
 
 @shape("adds earlier inputs in a hook, and its loss is a function of its own", allowed=TOLD)
 def hook_below_a_function(env: Env) -> None:
-    with env.observe() as run:
-        old = None
-        for batch in run.watch(env.loader(), **env.named):
-            env.optimizer.zero_grad()
-            weight = env.model.weight * 1
-            if old is not None:
-                weight.register_hook(lambda gradient, x=old["x"]: gradient + x.sum(0))
-            Error.apply(weight, batch["x"], batch["y"]).backward()
-            env.optimizer.step()
-            old = batch
+    def learn(batch: Any, old: Any) -> None:
+        weight = env.model.weight * 1
+        if old is not None:
+            weight.register_hook(lambda gradient: gradient + old["x"].sum(0))
+        Error.apply(weight, batch["x"], batch["y"]).backward()
+
+    _beside(env, learn)
 
 
 @shape("begins a backward pass with earlier inputs as its gradient", allowed=TOLD)
 def first_gradient(env: Env) -> None:
-    with env.observe() as run:
-        old = None
-        for batch in run.watch(env.loader(), **env.named):
-            env.optimizer.zero_grad()
-            env.loss(batch).backward()
-            if old is not None:
-                (env.model.weight * 1).backward(gradient=old["x"].sum(0))
-            env.optimizer.step()
-            old = batch
+    def learn(batch: Any, old: Any) -> None:
+        env.loss(batch).backward()
+        if old is not None:
+            (env.model.weight * 1).backward(gradient=old["x"].sum(0))
+
+    _beside(env, learn)
 
 
 @shape("adds earlier inputs to a gradient that is there", allowed=TOLD)
 def added(env: Env) -> None:
-    with env.observe() as run:
-        old = None
-        for batch in run.watch(env.loader(), **env.named):
-            env.optimizer.zero_grad()
-            env.loss(batch).backward()
-            if old is not None and env.model.weight.grad is not None:
-                env.model.weight.grad.add_(old["x"].sum(0))
-            env.optimizer.step()
-            old = batch
+    def learn(batch: Any, old: Any) -> None:
+        env.loss(batch).backward()
+        if old is not None and env.model.weight.grad is not None:
+            env.model.weight.grad.add_(old["x"].sum(0))
+
+    _beside(env, learn)
 
 
 @shape("sets gradients to zero through an alias of them", allowed=BOUNDED)
